@@ -1,0 +1,199 @@
+// Package frame holds the memory in which record batches travel: pooled,
+// reference-counted buffers that are filled once from a socket and then written
+// to the log, sent to followers and served to consumers without being copied.
+//
+// It knows sizes and references; it does not know what the bytes mean.
+//
+// A frame is drawn as
+//
+//	0        Prefix               Prefix+n                 capacity
+//	| id ... | n usable bytes     | slack up to a power of two |
+//	^ tag    ^ Bytes(), page aligned relative to the start
+//
+// The first bytes hold the frame's number within its pool. A slice of them, the
+// Tag, can travel through an API that passes byte slices only (the Extensions of
+// a raft log entry) and lead back to the frame by Pool.Find.
+//
+// Concurrency: a Pool and the reference count of a Frame may be used from any
+// goroutine. The bytes belong to whoever filled them until they are shared;
+// after that nobody writes them. Using a frame after its last Release is a bug
+// and panics where it can be seen.
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// Prefix is the room in bytes before Bytes: it holds the tag, and whoever owns
+	// the frame may use the last Room bytes of it for a header.
+	Prefix = 512
+	// Room is how many bytes before Bytes the owner may write (see Frame.WithRoom).
+	Room = Prefix - tagBytes
+
+	tagBytes = 8
+
+	minClass = 12 // 4 KiB
+	maxClass = 28 // 256 MiB
+
+	// slabClass and above get memory of their own; smaller frames are cut from slabs.
+	slabClass = 16
+	slabBytes = 1 << 20
+
+	// MaxBytes is the largest n that Get accepts.
+	MaxBytes = 1<<maxClass - Prefix
+
+	tableBlock = 1024
+)
+
+// A Pool hands out frames and takes them back. The zero value is not usable: call NewPool.
+type Pool struct {
+	mu    sync.Mutex // guards free, slab, table, kept
+	free  [maxClass + 1][]*Frame
+	slab  []byte
+	table []*Frame // by id; a nil entry was given back to the runtime
+	spare []uint32 // ids whose entry is nil
+	kept  int64    // bytes in free
+
+	keepBytes int64
+	total     atomic.Int64 // bytes held by all frames of this pool, free ones included
+}
+
+// NewPool returns a pool that keeps at most keepBytes of free frames for reuse;
+// what comes back above that is left to the garbage collector.
+func NewPool(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes} }
+
+// Bytes returns how many bytes the pool's frames hold, in use or free.
+func (p *Pool) Bytes() int64 { return p.total.Load() }
+
+// A Frame is one buffer with a reference count.
+type Frame struct {
+	pool  *Pool
+	id    uint32
+	class int
+	refs  atomic.Int32
+	mem   []byte
+	size  int
+}
+
+// Get returns a frame of n usable bytes, not cleared, with one reference.
+// n must be in [0, MaxBytes].
+func (p *Pool) Get(n int) *Frame {
+	if n < 0 || n > MaxBytes {
+		panic(fmt.Sprintf("BUG: frame of %d bytes, limit %d", n, MaxBytes))
+	}
+	class := max(minClass, bits.Len(uint(n+Prefix-1)))
+	p.mu.Lock()
+	if l := len(p.free[class]); l > 0 {
+		f := p.free[class][l-1]
+		p.free[class][l-1] = nil
+		p.free[class] = p.free[class][:l-1]
+		p.kept -= 1 << class
+		p.mu.Unlock()
+		f.size = n
+		f.refs.Store(1)
+		return f
+	}
+	f := &Frame{pool: p, class: class, size: n}
+	size := 1 << class
+	if class < slabClass {
+		if len(p.slab) < size {
+			p.slab = make([]byte, slabBytes)
+		}
+		f.mem, p.slab = p.slab[:size:size], p.slab[size:]
+	}
+	if l := len(p.spare); l > 0 {
+		f.id, p.spare = p.spare[l-1], p.spare[:l-1]
+		p.table[f.id] = f
+	} else {
+		if len(p.table) == cap(p.table) {
+			grown := make([]*Frame, len(p.table), len(p.table)+tableBlock)
+			copy(grown, p.table)
+			p.table = grown
+		}
+		f.id = uint32(len(p.table))
+		p.table = append(p.table, f)
+	}
+	p.mu.Unlock()
+	if f.mem == nil {
+		f.mem = make([]byte, size)
+	}
+	p.total.Add(int64(size))
+	binary.LittleEndian.PutUint32(f.mem, f.id)
+	f.refs.Store(1)
+	return f
+}
+
+// Find returns the frame that tag was taken from, or nil when tag is not one of this pool's.
+// It adds no reference: the caller must know that somebody holds one.
+func (p *Pool) Find(tag []byte) *Frame {
+	if len(tag) != tagBytes {
+		return nil
+	}
+	id := binary.LittleEndian.Uint32(tag)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if int(id) >= len(p.table) || p.table[id] == nil || &p.table[id].mem[0] != &tag[0] {
+		return nil
+	}
+	return p.table[id]
+}
+
+// Bytes returns the usable bytes.
+func (f *Frame) Bytes() []byte { return f.mem[Prefix : Prefix+f.size : Prefix+f.size] }
+
+// WithRoom returns the last n bytes before Bytes and then Bytes, as one slice. n must be at most Room.
+func (f *Frame) WithRoom(n int) []byte {
+	if n > Room {
+		panic(fmt.Sprintf("BUG: %d bytes of room in a frame, limit %d", n, Room))
+	}
+	return f.mem[Prefix-n : Prefix+f.size]
+}
+
+// Cap returns how many bytes Resize may ask for.
+func (f *Frame) Cap() int { return len(f.mem) - Prefix }
+
+// Resize changes the number of usable bytes to n, at most Cap. Only the sole owner may do so.
+func (f *Frame) Resize(n int) {
+	if n < 0 || n > f.Cap() {
+		panic(fmt.Sprintf("BUG: frame resized to %d bytes, capacity %d", n, f.Cap()))
+	}
+	f.size = n
+}
+
+// Tag returns the bytes by which Pool.Find finds this frame again. They must not be changed.
+func (f *Frame) Tag() []byte { return f.mem[:tagBytes:tagBytes] }
+
+// Retain adds a reference.
+func (f *Frame) Retain() {
+	if f.refs.Add(1) <= 1 {
+		panic("BUG: a released frame was retained")
+	}
+}
+
+// Release drops a reference; the last one returns the frame to its pool.
+func (f *Frame) Release() {
+	switch n := f.refs.Add(-1); {
+	case n > 0:
+		return
+	case n < 0:
+		panic("BUG: a frame was released more often than retained")
+	}
+	p := f.pool
+	size := int64(1) << f.class
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// Slab memory cannot be given back piece by piece, so small frames are always kept.
+	if f.class < slabClass || p.kept+size <= p.keepBytes {
+		p.free[f.class] = append(p.free[f.class], f)
+		p.kept += size
+		return
+	}
+	p.table[f.id] = nil
+	p.spare = append(p.spare, f.id)
+	p.total.Add(-size)
+}
