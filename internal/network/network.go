@@ -1,7 +1,7 @@
 // Package network is the seam through which a node reaches others: the operating
 // system's TCP in a real process, pipes in virtual time in a simulation.
 //
-// It knows how to listen and dial; it does not know what is said.
+// It knows how to listen, dial and (Pipes) lose; it does not know what is said.
 package network
 
 import (
