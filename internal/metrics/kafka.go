@@ -30,8 +30,10 @@ type KafkaTopic struct {
 	FetchedBytes, FetchedRecords   *Counter // handed to consumers
 }
 
-// MaxTopics is how many topics are counted one by one; what happens on others counts under the name "other".
+// MaxTopics is how many topics are counted one by one; what happens on others counts under the name "(other)".
 const MaxTopics = 10_000
+
+const others = "(other)" // not a legal topic name
 
 // NewKafka registers the front's series; the registry may be nil.
 func NewKafka(registry *Registry) *Kafka {
@@ -70,7 +72,7 @@ func (k *Kafka) Topic(name string) *KafkaTopic {
 		return topic.(*KafkaTopic)
 	}
 	if k.count.Load() >= MaxTopics {
-		name = "other"
+		name = others
 	}
 	fresh := &KafkaTopic{
 		ProducedBytes: &Counter{}, ProducedRecords: &Counter{},
@@ -86,7 +88,7 @@ func (k *Kafka) Topic(name string) *KafkaTopic {
 // Keep drops the counters of topics for which exists reports false.
 func (k *Kafka) Keep(exists func(topic string) bool) {
 	k.topics.Range(func(name, _ any) bool {
-		if name != "other" && !exists(name.(string)) {
+		if name != others && !exists(name.(string)) {
 			if _, there := k.topics.LoadAndDelete(name); there {
 				k.count.Add(-1)
 			}
