@@ -1,0 +1,2 @@
+// Package segment is one file of the log.
+package segment
