@@ -1,0 +1,81 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// A Topic describes a topic to create.
+type Topic struct {
+	Name       string
+	Partitions int32             // from 1
+	Replicas   int16             // 0: what the cluster does by itself
+	Configs    map[string]string // for example "eventstore.enable": "true"
+}
+
+// CreateTopics creates the topics that do not exist yet and leaves those that do as
+// they are.
+func (c *Client) CreateTopics(ctx context.Context, topics ...Topic) error {
+	admin, err := c.administrator()
+	if err != nil {
+		return err
+	}
+	for _, topic := range topics {
+		configs := map[string]*string{}
+		for name, value := range topic.Configs {
+			configs[name] = &value
+		}
+		replicas := topic.Replicas
+		if replicas == 0 {
+			replicas = -1
+		}
+		response, err := admin.CreateTopic(ctx, topic.Partitions, replicas, configs, topic.Name)
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			if response.ErrMessage != "" {
+				return fmt.Errorf("create topic %s: %w: %s", topic.Name, err, response.ErrMessage)
+			}
+			return fmt.Errorf("create topic %s: %w", topic.Name, err)
+		}
+	}
+	return nil
+}
+
+// Cut returns the end of each partition of the topics as of now: the high watermark.
+func (c *Client) Cut(ctx context.Context, topics ...string) (Cut, error) {
+	admin, err := c.administrator()
+	if err != nil {
+		return nil, err
+	}
+	listed, err := admin.ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list end offsets of %v: %w", topics, err)
+	}
+	cut := Cut{}
+	for _, topic := range topics {
+		for partition, offset := range listed[topic] {
+			cut.Set(topic, partition, offset.Offset)
+		}
+		if len(cut[topic]) == 0 {
+			return nil, fmt.Errorf("list end offsets of %s: %w", topic, kerr.UnknownTopicOrPartition)
+		}
+	}
+	return cut, nil
+}
+
+// Ping asks any broker for the cluster's nodes: an error says that none answers.
+func (c *Client) Ping(ctx context.Context) error {
+	admin, err := c.administrator()
+	if err != nil {
+		return err
+	}
+	if _, err := admin.BrokerMetadata(ctx); err != nil {
+		return fmt.Errorf("reach brokers %v: %w", c.config.Brokers, err)
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrClosed says that the client, producer, consumer or reader was closed.
+var ErrClosed = errors.New("client is closed")
+
+// ErrNoStream is wrapped when a stream that is read has no event.
+var ErrNoStream = errors.New("no such stream")
+
+// A ConflictError says that a stream was not at the version that an append expected.
+// Nothing was appended.
+type ConflictError struct {
+	Topic    string
+	Key      string
+	Expected Expected
+	Actual   int64   // the stream's version now; -1 when it has no event
+	Unseen   []Event // events after the expected version, oldest first; the server may cut the list short
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("append to %s stream %q: expected version %s, it is at %d", e.Topic, e.Key, e.Expected, e.Actual)
+}
+
+// A StatusError is a refusal of the HTTP door.
+type StatusError struct {
+	Status int    // the HTTP status
+	Title  string // the problem's title, or the status text
+	Detail string // what the server said about this case
+}
+
+func (e *StatusError) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("http %d: %s", e.Status, e.Title)
+	}
+	return fmt.Sprintf("http %d: %s: %s", e.Status, e.Title, e.Detail)
+}
