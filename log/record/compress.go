@@ -48,7 +48,7 @@ type Codecs struct {
 // small multiple of limit whatever src claims. More than limit is an error that wraps
 // ErrTooLarge; bytes that the codec does not take, or an unknown codec, wrap ErrCorrupt.
 func (c *Codecs) Decompress(dst []byte, codec Codec, src []byte, limit int) ([]byte, error) {
-	start := len(dst)
+	var out []byte
 	var err error
 	switch codec {
 	case CodecNone:
@@ -57,23 +57,23 @@ func (c *Codecs) Decompress(dst []byte, codec Codec, src []byte, limit int) ([]b
 		}
 		return append(dst, src...), nil
 	case CodecGzip:
-		dst, err = c.gunzip(dst, src, limit)
+		out, err = c.gunzip(dst, src, limit)
 	case CodecSnappy:
-		dst, err = unsnappy(dst, src, limit)
+		out, err = unsnappy(dst, src, limit)
 	case CodecLZ4:
-		dst, err = c.unlz4(dst, src, limit)
+		out, err = c.unlz4(dst, src, limit)
 	case CodecZstd:
-		dst, err = c.unzstd(dst, src, limit)
+		out, err = c.unzstd(dst, src, limit)
 	default:
 		return dst, fmt.Errorf("codec %d is not known: %w", codec, ErrCorrupt)
 	}
 	switch {
 	case err == nil:
-		return dst, nil
+		return out, nil
 	case errors.Is(err, ErrTooLarge) || errors.Is(err, ErrCorrupt):
-		return dst[:start], err
+		return dst, err
 	}
-	return dst[:start], fmt.Errorf("decompress %s: %w: %w", codec, err, ErrCorrupt)
+	return dst, fmt.Errorf("decompress %s: %w: %w", codec, err, ErrCorrupt)
 }
 
 // String returns the codec's name as Kafka's compression.type spells it.
