@@ -1,0 +1,2 @@
+// Package group is the state machine of Kafka's classic consumer groups.
+package group
