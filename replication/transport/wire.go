@@ -1,0 +1,289 @@
+package transport
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/log/record"
+)
+
+const (
+	headerBytes      = 24
+	appendHeadBytes  = 32
+	appendReplyBytes = 17
+	voteBytes        = 25
+	voteReplyBytes   = 9
+	fetchBytes       = 20
+
+	// EntryHeaderBytes precede each payload on the wire.
+	EntryHeaderBytes = 64
+
+	// MaxMessage bounds a message in bytes, except one that carries a single larger entry.
+	MaxMessage = 8 << 20
+	// MaxEntry bounds the payload of one entry in bytes.
+	MaxEntry = 40 << 20
+	// MaxCall bounds request and answer of a call in bytes.
+	MaxCall = 4 << 20
+
+	// splitBytes is where a long append request is cut in two.
+	splitBytes = 1 << 20
+
+	entryMagic   = 0x4553 // "SE"
+	entryVersion = 1
+)
+
+// errProtocol is wrapped by every error that says that a peer sent what it may not send.
+var errProtocol = errors.New("not the protocol")
+
+type kind uint8
+
+const (
+	kindAppend kind = iota + 1
+	kindVote
+	kindPreVote
+	kindStand
+	kindCall
+	kindFetch
+)
+
+const (
+	flagAnswer = 1
+	flagError  = 2
+)
+
+const (
+	replySuccess        = 1
+	replyNoRetryBackoff = 2
+)
+
+// header is the first 24 bytes of a message.
+type header struct {
+	length uint32 // of the whole message
+	crc    uint32
+	kind   kind
+	shard  record.Shard
+	flags  uint8
+	call   uint8
+	count  uint32
+	id     uint64
+}
+
+func (h *header) isAnswer() bool { return h.flags&flagAnswer != 0 }
+func (h *header) isError() bool  { return h.flags&flagError != 0 }
+
+// carriesEntries tells whether entries follow the head.
+func (h *header) carriesEntries() bool {
+	return h.kind == kindAppend && !h.isAnswer() || h.kind == kindFetch && h.isAnswer() && !h.isError()
+}
+
+// headBytes returns the size of the head, which the CRC covers.
+func (h *header) headBytes() int {
+	switch {
+	case h.kind == kindAppend && h.carriesEntries():
+		return appendHeadBytes
+	case h.carriesEntries():
+		return 0
+	}
+	return int(h.length) - headerBytes
+}
+
+// putHeader writes the message's first bytes into b and seals them and the head, which follows there.
+func putHeader(b []byte, h header) {
+	binary.LittleEndian.PutUint32(b, h.length)
+	b[8], b[9], b[10], b[11] = byte(h.kind), byte(h.shard), h.flags, h.call
+	binary.LittleEndian.PutUint32(b[12:], h.count)
+	binary.LittleEndian.PutUint64(b[16:], h.id)
+	binary.LittleEndian.PutUint32(b[4:], record.Castagnoli(0, b[8:headerBytes+h.headBytes()]))
+}
+
+// parseHeader checks what can be checked without the rest; b has 24 bytes.
+func parseHeader(b []byte) (header, error) {
+	h := header{
+		length: binary.LittleEndian.Uint32(b),
+		crc:    binary.LittleEndian.Uint32(b[4:]),
+		kind:   kind(b[8]),
+		shard:  record.Shard(b[9]),
+		flags:  b[10],
+		call:   b[11],
+		count:  binary.LittleEndian.Uint32(b[12:]),
+		id:     binary.LittleEndian.Uint64(b[16:]),
+	}
+	limit := uint32(MaxMessage)
+	if h.carriesEntries() && h.count == 1 {
+		limit = headerBytes + appendHeadBytes + EntryHeaderBytes + MaxEntry
+	}
+	switch {
+	case h.kind < kindAppend || h.kind > kindFetch:
+		return h, fmt.Errorf("message of kind %d: %w", h.kind, errProtocol)
+	case h.length > limit:
+		return h, fmt.Errorf("message of %d bytes, limit %d: %w", h.length, limit, errProtocol)
+	case h.length < headerBytes || h.headBytes() < 0 || int(h.length) < headerBytes+h.headBytes():
+		return h, fmt.Errorf("message of kind %d with %d bytes: %w", h.kind, h.length, errProtocol)
+	case h.carriesEntries() && uint64(h.count)*EntryHeaderBytes > uint64(h.length):
+		return h, fmt.Errorf("%d entries in %d bytes: %w", h.count, h.length, errProtocol)
+	}
+	return h, nil
+}
+
+// message is one message as it was read.
+type message struct {
+	header
+	head    []byte
+	entries []Entry      // their payloads lie in frame
+	frame   *frame.Frame // nil without entries; one reference, the reader's
+}
+
+func (m *message) release() {
+	if m.frame != nil {
+		m.frame.Release()
+		m.frame = nil
+	}
+}
+
+// reader reads messages from one connection. Not for concurrent use.
+type reader struct {
+	buffered *bufio.Reader
+	pool     *frame.Pool
+	first    [headerBytes]byte
+	small    [appendHeadBytes]byte
+}
+
+func newReader(r io.Reader, pool *frame.Pool) *reader {
+	return &reader{buffered: bufio.NewReaderSize(r, 16<<10), pool: pool}
+}
+
+// next reads one message and verifies it. A small head is valid until the next call.
+func (r *reader) next() (message, error) {
+	if _, err := io.ReadFull(r.buffered, r.first[:]); err != nil {
+		return message{}, err
+	}
+	h, err := parseHeader(r.first[:])
+	if err != nil {
+		return message{}, err
+	}
+	m := message{header: h, head: r.small[:min(h.headBytes(), len(r.small))]}
+	if n := h.headBytes(); n > len(r.small) {
+		m.head = make([]byte, n)
+	}
+	if _, err := io.ReadFull(r.buffered, m.head); err != nil {
+		return message{}, err
+	}
+	if got := record.Castagnoli(record.Castagnoli(0, r.first[8:]), m.head); got != h.crc {
+		return message{}, fmt.Errorf("message crc %08x, computed %08x: %w", h.crc, got, errProtocol)
+	}
+	rest := int(h.length) - headerBytes - len(m.head)
+	if !h.carriesEntries() || rest == 0 && h.count == 0 {
+		return m, nil
+	}
+	m.frame = r.pool.Get(rest)
+	if _, err = io.ReadFull(r.buffered, m.frame.Bytes()); err == nil {
+		m.entries, err = parseEntries(m.frame.Bytes(), int(h.count))
+	}
+	if err != nil {
+		m.release()
+		return message{}, err
+	}
+	return m, nil
+}
+
+// Entry is one log entry as it travels.
+type Entry struct {
+	Index   uint64
+	Term    uint64
+	Kind    raft.LogType
+	Payload []byte
+	// Frame is where the payload lies; nil when it is a slice of its own. Whoever
+	// hands out an Entry says who holds a reference.
+	Frame *frame.Frame
+}
+
+// appendEntryHeader appends the 64 bytes that precede the payload.
+func appendEntryHeader(dst []byte, e *Entry) ([]byte, error) {
+	tail := len(e.Payload)
+	if e.Kind == raft.LogCommand {
+		var err error
+		if tail, err = record.TailOf(e.Payload); err != nil {
+			return dst, err
+		}
+	}
+	from := len(dst)
+	dst = append(dst, make([]byte, EntryHeaderBytes)...)
+	b := dst[from:]
+	binary.LittleEndian.PutUint16(b[4:], entryMagic)
+	b[6], b[7] = entryVersion, byte(e.Kind)
+	binary.LittleEndian.PutUint64(b[8:], e.Index)
+	binary.LittleEndian.PutUint64(b[16:], e.Term)
+	binary.LittleEndian.PutUint32(b[24:], uint32(len(e.Payload)))
+	binary.LittleEndian.PutUint32(b[28:], uint32(tail))
+	binary.LittleEndian.PutUint32(b[32:], record.Castagnoli(0, e.Payload[len(e.Payload)-tail:]))
+	binary.LittleEndian.PutUint32(b, record.Castagnoli(0, b[4:]))
+	return dst, nil
+}
+
+// parseEntries splits b into exactly count entries and verifies each.
+func parseEntries(b []byte, count int) ([]Entry, error) {
+	if count*EntryHeaderBytes > len(b) {
+		return nil, fmt.Errorf("%d entries in %d bytes: %w", count, len(b), errProtocol)
+	}
+	entries := make([]Entry, count)
+	for i := range entries {
+		if len(b) < EntryHeaderBytes {
+			return nil, fmt.Errorf("entry %d of %d begins %d bytes before the end: %w", i, count, len(b), errProtocol)
+		}
+		h := b[:EntryHeaderBytes]
+		n := binary.LittleEndian.Uint32(h[24:])
+		switch got := record.Castagnoli(0, h[4:]); {
+		case got != binary.LittleEndian.Uint32(h):
+			return nil, fmt.Errorf("entry %d: header crc %08x, computed %08x: %w", i, binary.LittleEndian.Uint32(h), got, errProtocol)
+		case binary.LittleEndian.Uint16(h[4:]) != entryMagic || h[6] != entryVersion:
+			return nil, fmt.Errorf("entry %d: format %x version %d: %w", i, h[4:6], h[6], errProtocol)
+		case uint64(n) > uint64(len(b)-EntryHeaderBytes):
+			return nil, fmt.Errorf("entry %d of %d bytes, %d are left: %w", i, n, len(b)-EntryHeaderBytes, errProtocol)
+		}
+		entries[i] = Entry{
+			Index:   binary.LittleEndian.Uint64(h[8:]),
+			Term:    binary.LittleEndian.Uint64(h[16:]),
+			Kind:    raft.LogType(h[7]),
+			Payload: b[EntryHeaderBytes : EntryHeaderBytes+n : EntryHeaderBytes+n],
+		}
+		if err := checkPayload(&entries[i], binary.LittleEndian.Uint32(h[28:]), binary.LittleEndian.Uint32(h[32:])); err != nil {
+			return nil, fmt.Errorf("entry %d at index %d: %w", i, entries[i].Index, err)
+		}
+		b = b[EntryHeaderBytes+n:]
+	}
+	if len(b) > 0 {
+		return nil, fmt.Errorf("%d bytes after the last entry: %w", len(b), errProtocol)
+	}
+	return entries, nil
+}
+
+func checkPayload(e *Entry, tail, crc uint32) error {
+	want := len(e.Payload)
+	switch e.Kind {
+	case raft.LogCommand:
+		n, err := record.TailOf(e.Payload)
+		if err != nil {
+			return err
+		}
+		want = n
+	case raft.LogNoop, raft.LogBarrier, raft.LogConfiguration:
+	default:
+		return fmt.Errorf("kind %d: %w", e.Kind, errProtocol)
+	}
+	if uint32(want) != tail {
+		return fmt.Errorf("tail of %d bytes, wanted %d: %w", tail, want, errProtocol)
+	}
+	if got := record.Castagnoli(0, e.Payload[len(e.Payload)-want:]); got != crc {
+		return fmt.Errorf("tail crc %08x, computed %08x: %w", crc, got, errProtocol)
+	}
+	if e.Kind == raft.LogCommand {
+		return record.CheckEntry(e.Payload)
+	}
+	return nil
+}
