@@ -1,0 +1,102 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// general holds the flags that every command has.
+type general struct {
+	*terminal
+
+	Config  string
+	Brokers []string
+	HTTP    string
+	Output  string
+}
+
+const (
+	defaultBroker = "127.0.0.1:9092"
+	defaultHTTP   = "127.0.0.1:9644"
+
+	// answerTimeout bounds one question to a cluster.
+	answerTimeout = 15 * time.Second
+)
+
+func newRoot(t *terminal) *cobra.Command {
+	g := &general{terminal: t}
+	root := &cobra.Command{
+		Use:   "stela",
+		Short: "An event log that speaks the Kafka protocol and is an event store",
+		Long: `Stela is an event log server. Kafka clients publish to it and consume from it;
+the same log answers "all events of this key" and "append only if nobody was
+faster". Three nodes keep every acknowledged event through the loss of any one.
+
+Every flag is also a key of the YAML file named by --config, and an environment
+variable: --data-shards is data-shards in the file and STELA_DATA_SHARDS. The
+command line wins over the environment, the environment over the file.`,
+		Example: `  stela demo                      the tour: a cluster, services, a crash, a rebuild
+  stela serve                     one node on 127.0.0.1:9092
+  stela topic create orders -p 6
+  echo hello | stela produce orders
+  stela consume orders --from-beginning --exit`,
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(t.In)
+	root.SetOut(t.Out)
+	root.SetErr(t.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	flags := root.PersistentFlags()
+	flags.StringVar(&g.Config, "config", "", "YAML `file` with flags as keys")
+	flags.StringSliceVarP(&g.Brokers, "brokers", "b", []string{defaultBroker}, "Kafka `addresses` of the cluster, comma separated")
+	flags.StringVar(&g.HTTP, "http", defaultHTTP, "HTTP `address` of a node")
+	flags.StringVarP(&g.Output, "output", "o", "table", "table, json or yaml")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := applySettings(cmd, g); err != nil {
+			return err
+		}
+		return checkOutput(g.Output)
+	}
+	root.AddCommand(
+		newServe(g), newCluster(g), newDemo(g), newTopic(g), newProduce(g), newConsume(g), newGroup(g),
+		newStream(g), newReplay(g), newDump(g), newVersion(g),
+	)
+	finish(root)
+	return root
+}
+
+// finish makes wrong arguments usage errors, everywhere.
+func finish(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error { return usage(check(cmd, args)) }
+	}
+	for _, child := range cmd.Commands() {
+		finish(child)
+	}
+}
+
+// parent returns a command that only holds others.
+func parent(use, short string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+func checkOutput(output string) error {
+	switch output {
+	case "table", "json", "yaml":
+		return nil
+	}
+	return usagef("--output is %q; use table, json or yaml", strings.TrimSpace(output))
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+type listedTopic struct {
+	Topic      string `json:"topic" yaml:"topic"`
+	Partitions int    `json:"partitions" yaml:"partitions"`
+	Replicas   int    `json:"replicas" yaml:"replicas"`
+}
+
+func newTopicList(g *general) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List topics",
+		Example: "  stela topic list -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			adm, done, err := g.admin(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			details, err := describeTopics(cmd.Context(), adm, nil)
+			if err != nil {
+				return err
+			}
+			listed := []listedTopic{}
+			t := &table{head: []string{"TOPIC", "PARTITIONS", "REPLICAS"}}
+			for _, detail := range details {
+				if detail.IsInternal {
+					continue
+				}
+				replicas := detail.Partitions.NumReplicas()
+				listed = append(listed, listedTopic{Topic: detail.Topic, Partitions: len(detail.Partitions), Replicas: replicas})
+				t.add(detail.Topic, len(detail.Partitions), replicas)
+			}
+			return g.print(listed, t)
+		},
+	}
+}
