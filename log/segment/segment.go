@@ -1,2 +1,0 @@
-// Package segment is one file of the log.
-package segment
