@@ -8,20 +8,27 @@ import (
 
 // Config holds the limits and defaults of a Machine. The zero value is usable: each field then has its default.
 type Config struct {
-	Nodes              int // of the cluster, configured; default 1
-	DataShards         int // default 1
-	MaxPartitions      int // of all topics, default 100,000
-	MaxTopicPartitions int // of one topic, default 10,000
-	MaxConfigBytes     int // names and values that were set for one resource, default 64 KiB
-	// BrokerConfigs are the configs that this node was started with, under Kafka's broker config names;
-	// what is not there has the catalogue's default. They differ between nodes, so nothing replicated depends on them
-	// except the choices of the metadata leader.
+	Node               int32 // of this node, for its own settings
+	Nodes              int   // of the cluster, as configured; default 1
+	DataShards         int   // default 1
+	MaxPartitions      int   // of all topics, default 100,000
+	MaxTopicPartitions int   // of one topic, default 10,000
+	MaxConfigBytes     int   // names and values that are set for one resource, default 64 KiB
+	MaxRequestTopics   int   // topics in one request, default 10,000
+	// BrokerConfigs are the configs that this node was started with, under Kafka's names (see BrokerKeys); what is
+	// not there has its default. They differ between nodes, so nothing replicated depends on
+	// them but the choices of the metadata leader.
 	BrokerConfigs map[string]string
 	// NewTopicID returns an id for a topic. Default: a random UUID.
 	NewTopicID func() record.TopicID
+
+	catalogue *catalogue
 }
 
-func (c Config) withDefaults() Config {
+// ShardReplicas is how many nodes keep a shard when there are enough.
+const ShardReplicas = 3
+
+func (c Config) withDefaults() *Config {
 	setCount := func(field *int, value int) {
 		if *field <= 0 {
 			*field = value
@@ -32,11 +39,16 @@ func (c Config) withDefaults() Config {
 	setCount(&c.MaxPartitions, 100_000)
 	setCount(&c.MaxTopicPartitions, 10_000)
 	setCount(&c.MaxConfigBytes, 64<<10)
+	setCount(&c.MaxRequestTopics, 10_000)
 	if c.NewTopicID == nil {
 		c.NewTopicID = newUUID
 	}
-	return c
+	c.catalogue = newCatalogue()
+	return &c
 }
+
+// replicas returns how many copies every topic has.
+func (c *Config) replicas() int16 { return int16(min(c.Nodes, ShardReplicas)) }
 
 // newUUID returns a random UUID of version 4.
 func newUUID() record.TopicID {

@@ -1,6 +1,9 @@
 package meta
 
 import (
+	"encoding/binary"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/stela-db/stela/log/record"
@@ -13,28 +16,13 @@ type Topic struct {
 	Partitions []PartitionInfo   // by the number within the topic
 	Configs    map[string]string // what was set for this topic
 	Created    time.Time
-	Options    TopicOptions // what Configs, the cluster's settings and the defaults come to
+	Options    TopicOptions // what Configs, the cluster's settings and the defaults come to on this node
 }
 
 // A PartitionInfo says where one partition lives.
 type PartitionInfo struct {
 	Partition record.Partition // the number within the cluster
 	Shard     record.Shard
-}
-
-// TopicOptions is a topic's effective configs, for those that the broker itself acts upon.
-type TopicOptions struct {
-	RetentionMs            int64 // -1: for ever
-	RetentionBytes         int64 // of one partition; -1: no limit
-	MaxMessageBytes        int32
-	MinInsyncReplicas      int32
-	MessageTimestampBefore int64 // ms that a record's time may lie before the broker's
-	MessageTimestampAfter  int64 // ms that a record's time may lie after the broker's
-	LogAppendTime          bool  // message.timestamp.type is LogAppendTime
-	Compact                bool  // cleanup.policy has compact
-	Delete                 bool  // cleanup.policy has delete
-	EventStore             bool  // eventstore.enable
-	CompressionType        string
 }
 
 // A Broker is one node of the cluster as clients may reach it.
@@ -51,4 +39,124 @@ type Listener struct {
 	Name string
 	Host string
 	Port int32
+}
+
+func (b *Broker) equal(other *Broker) bool {
+	return b.Node == other.Node && b.Incarnation == other.Incarnation && b.Rack == other.Rack &&
+		b.HTTPAddress == other.HTTPAddress && slices.Equal(b.Listeners, other.Listeners)
+}
+
+// spans calls visit for each run of consecutive partition numbers. A topic has one for each time it got partitions.
+func (t *Topic) spans(visit func(base, count int)) {
+	base := 0
+	for i := 1; i <= len(t.Partitions); i++ {
+		if i == len(t.Partitions) || t.Partitions[i].Partition != t.Partitions[i-1].Partition+1 {
+			visit(base, i-base)
+			base = i
+		}
+	}
+}
+
+// appendTopic appends the topic's bytes: id, name, created, configs, and for each span its first number and the shards.
+func appendTopic(dst []byte, t *Topic) []byte {
+	dst = append(dst, t.ID[:]...)
+	dst = appendString(dst, t.Name)
+	dst = binary.AppendVarint(dst, t.Created.UnixMilli())
+	dst = appendConfigs(dst, t.Configs)
+	t.spans(func(base, count int) {
+		dst = binary.AppendUvarint(dst, uint64(count))
+		dst = binary.AppendUvarint(dst, uint64(t.Partitions[base].Partition))
+		for _, p := range t.Partitions[base : base+count] {
+			dst = append(dst, byte(p.Shard))
+		}
+	})
+	return binary.AppendUvarint(dst, 0)
+}
+
+func (d *decoder) topic() *Topic {
+	t := &Topic{ID: record.TopicID(d.array())}
+	t.Name = d.string()
+	t.Created = time.UnixMilli(d.int()).UTC()
+	t.Configs = d.configs()
+	for {
+		count := d.count(1)
+		if count == 0 || d.err != nil {
+			return t
+		}
+		t.Partitions = d.partitions(t.Partitions, count)
+	}
+}
+
+// partitions reads one span: its first number and count shards.
+func (d *decoder) partitions(dst []PartitionInfo, count int) []PartitionInfo {
+	first := d.number(maxPartition)
+	shards := d.bytes(count)
+	if d.err == nil && first+uint64(count) > maxPartition {
+		d.fail("partition number")
+	}
+	if d.err != nil {
+		return dst
+	}
+	dst = slices.Grow(dst, count)
+	for i, shard := range shards {
+		dst = append(dst, PartitionInfo{Partition: record.Partition(first + uint64(i)), Shard: record.Shard(shard)})
+	}
+	return dst
+}
+
+func appendConfigs(dst []byte, configs map[string]string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(configs)))
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		dst = appendString(appendString(dst, name), configs[name])
+	}
+	return dst
+}
+
+func (d *decoder) configs() map[string]string {
+	n := d.count(2)
+	configs := make(map[string]string, n)
+	for range n {
+		name := d.string()
+		configs[name] = d.string()
+	}
+	return configs
+}
+
+func (d *decoder) array() (id [16]byte) {
+	copy(id[:], d.bytes(len(id)))
+	return id
+}
+
+func appendBroker(dst []byte, b *Broker) []byte {
+	dst = binary.AppendVarint(dst, int64(b.Node))
+	dst = append(dst, b.Incarnation[:]...)
+	dst = appendString(dst, b.Rack)
+	dst = appendString(dst, b.HTTPAddress)
+	dst = binary.AppendUvarint(dst, uint64(len(b.Listeners)))
+	for _, l := range b.Listeners {
+		dst = appendString(appendString(dst, l.Name), l.Host)
+		dst = binary.AppendUvarint(dst, uint64(l.Port))
+	}
+	return dst
+}
+
+func (d *decoder) broker() *Broker {
+	b := &Broker{Node: d.node(), Incarnation: d.array()}
+	b.Rack, b.HTTPAddress = d.string(), d.string()
+	for range d.count(3) {
+		l := Listener{Name: d.string(), Host: d.string()}
+		l.Port = int32(d.number(1<<16 - 1))
+		b.Listeners = append(b.Listeners, l)
+	}
+	return b
+}
+
+// node reads a node's number; allNodes is one.
+func (d *decoder) node() int32 {
+	v := d.int()
+	if v < int64(allNodes) || v > 1<<31-1 {
+		d.fail("node number")
+		return 0
+	}
+	return int32(v)
 }
