@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -146,16 +148,20 @@ func (m *message) release() {
 	}
 }
 
+// bodyTimeout is how long the rest of a message may take once it has begun.
+const bodyTimeout = 10 * time.Second
+
 // reader reads messages from one connection. Not for concurrent use.
 type reader struct {
+	conn     net.Conn // nil when there are no deadlines to set
 	buffered *bufio.Reader
 	pool     *frame.Pool
 	first    [headerBytes]byte
 	small    [appendHeadBytes]byte
 }
 
-func newReader(r io.Reader, pool *frame.Pool) *reader {
-	return &reader{buffered: bufio.NewReaderSize(r, 16<<10), pool: pool}
+func newReader(conn net.Conn, pool *frame.Pool) *reader {
+	return &reader{conn: conn, buffered: bufio.NewReaderSize(conn, 16<<10), pool: pool}
 }
 
 // next reads one message and verifies it. A small head is valid until the next call.
@@ -167,6 +173,17 @@ func (r *reader) next() (message, error) {
 	if err != nil {
 		return message{}, err
 	}
+	if r.conn != nil && r.buffered.Buffered() < int(h.length)-headerBytes {
+		if err := r.conn.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+			return message{}, err
+		}
+		defer func() { _ = r.conn.SetReadDeadline(time.Time{}) }() // a broken connection shows at the next read
+	}
+	return r.body(h)
+}
+
+// body reads what follows the header.
+func (r *reader) body(h header) (message, error) {
 	m := message{header: h, head: r.small[:min(h.headBytes(), len(r.small))]}
 	if n := h.headBytes(); n > len(r.small) {
 		m.head = make([]byte, n)
@@ -182,7 +199,8 @@ func (r *reader) next() (message, error) {
 		return m, nil
 	}
 	m.frame = r.pool.Get(rest)
-	if _, err = io.ReadFull(r.buffered, m.frame.Bytes()); err == nil {
+	_, err := io.ReadFull(r.buffered, m.frame.Bytes())
+	if err == nil {
 		m.entries, err = parseEntries(m.frame.Bytes(), int(h.count))
 	}
 	if err != nil {

@@ -1,0 +1,176 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const writeTimeout = 5 * time.Second
+
+// link is one connection that this node dialed: requests go out, answers come back.
+type link struct {
+	line    *line
+	conn    net.Conn
+	peer    Peer
+	id      raft.ServerID
+	limited bool          // one of the two belongs to no cluster yet
+	cluster [16]byte      // that this node greeted with
+	writing chan struct{} // a lock that time can pass under: who put something in writes
+	done    chan struct{} // closed when the link is of no more use
+
+	mu      sync.Mutex // guards all below
+	pending map[uint64]finish
+	next    uint64
+	err     error // why done
+}
+
+// finish takes the answer to a request, or the reason why there is none. It runs on
+// the link's reading goroutine and must not block. The message is valid during the call.
+type finish func(m *message, err error)
+
+func newLink(l *line, conn net.Conn, peer Peer) *link {
+	return &link{
+		line: l, conn: conn, peer: peer, id: peer.ServerID(),
+		writing: make(chan struct{}, 1), done: make(chan struct{}), pending: map[uint64]finish{},
+	}
+}
+
+// fail ends the link; all requests under way end with err.
+func (k *link) fail(err error) {
+	k.mu.Lock()
+	if k.err != nil {
+		k.mu.Unlock()
+		return
+	}
+	k.err = fmt.Errorf("node %d: %w: %w", k.peer.Node, ErrUnreachable, err)
+	pending := k.pending
+	k.pending = nil
+	close(k.done)
+	k.mu.Unlock()
+	_ = k.conn.Close()
+	for _, f := range pending {
+		f(nil, k.err)
+	}
+}
+
+// read takes answers until the link breaks, and returns why it did.
+func (k *link) read() error {
+	stop := context.AfterFunc(k.line.endpoint.ctx, func() { k.fail(ErrClosed) })
+	defer stop()
+	r := newReader(k.conn, k.line.endpoint.config.Pool)
+	for {
+		m, err := r.next()
+		if err == nil && !m.isAnswer() {
+			err = fmt.Errorf("request of kind %d where answers belong: %w", m.kind, errProtocol)
+		}
+		if err != nil {
+			if errors.Is(err, errProtocol) {
+				k.line.endpoint.config.Logger.Warn("close a cluster connection", "node", k.peer.Node, "class", k.line.class, "error", err)
+			}
+			if errors.Is(err, io.EOF) {
+				err = io.EOF
+			}
+			k.fail(err)
+			return err
+		}
+		k.mu.Lock()
+		f := k.pending[m.id]
+		delete(k.pending, m.id)
+		k.mu.Unlock()
+		if f != nil { // else it was given up
+			if m.isError() {
+				f(nil, &RemoteError{Node: k.peer.Node, Text: string(m.head)})
+			} else {
+				f(&m, nil)
+			}
+		}
+		m.release()
+	}
+}
+
+// register remembers who waits for an answer and returns the request's id.
+func (k *link) register(f finish) (uint64, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil {
+		return 0, k.err
+	}
+	k.next++
+	k.pending[k.next] = f
+	return k.next, nil
+}
+
+// forget gives a request up and reports whether it was still under way.
+func (k *link) forget(id uint64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.pending[id]
+	delete(k.pending, id)
+	return ok
+}
+
+// write sends whole messages. An error means that the link has failed.
+func (k *link) write(buffers net.Buffers) error {
+	select {
+	case k.writing <- struct{}{}:
+	case <-k.done:
+		return k.err
+	}
+	err := k.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = buffers.WriteTo(k.conn)
+	}
+	<-k.writing
+	if err != nil {
+		k.fail(err)
+	}
+	return err
+}
+
+// answer is what a waiting caller gets.
+type answer struct {
+	head []byte
+	err  error
+}
+
+// ask sends a request without entries and waits for the answer's head, at most that long.
+func (k *link) ask(h header, head []byte, atMost time.Duration, stop <-chan struct{}) ([]byte, error) {
+	answers := make(chan answer, 1)
+	id, err := k.register(func(m *message, err error) {
+		if err != nil {
+			answers <- answer{err: err}
+			return
+		}
+		answers <- answer{head: append([]byte(nil), m.head...)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, headerBytes+len(head))
+	copy(b[headerBytes:], head)
+	h.length, h.id = uint32(len(b)), id
+	putHeader(b, h)
+	if err := k.write(net.Buffers{b}); err != nil {
+		k.forget(id)
+		return nil, err
+	}
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.head, a.err
+	case <-timer.C:
+		k.forget(id)
+		return nil, fmt.Errorf("node %d after %v: %w", k.peer.Node, atMost, ErrOverdue)
+	case <-stop:
+		k.forget(id)
+		return nil, ErrClosed
+	}
+}
