@@ -1,0 +1,212 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/stela-db/stela/internal/network"
+	"github.com/stela-db/stela/log"
+)
+
+// The addresses of a node that was told none.
+const (
+	DefaultKafkaAddress = "127.0.0.1:9092"
+	DefaultHTTPAddress  = "127.0.0.1:9644"
+	DefaultData         = "stela-data"
+	DefaultNode         = 1
+)
+
+const (
+	// maxMessageBytes bounds MaxMessageBytes: an entry must fit into a segment and into a message between nodes.
+	maxMessageBytes = 4 << 20
+	minSegmentBytes = 16 << 20
+	maxSegmentBytes = 1 << 30
+	maxNodes        = 9
+	maxDataShards   = 15
+)
+
+// Listener is one address that Kafka clients connect to.
+type Listener struct {
+	Name       string // default "PLAINTEXT"; unique within a node
+	Bind       string // host:port that is listened on
+	Advertised string // host:port that clients are told; default: Bind, with the real port when it was 0
+}
+
+// Config is all that a node may be told. The zero value is a single node on the
+// operating system's disk and network, with the default addresses, that makes
+// topics when they are first named.
+type Config struct {
+	Node         int32            // 1 to 2^31-1; default 1
+	Data         string           // folder; default DefaultData
+	Kafka        []Listener       // default: one on DefaultKafkaAddress
+	HTTP         string           // host:port; default DefaultHTTPAddress
+	Cluster      string           // host:port that other nodes connect to; needed with Peers
+	Peers        map[int32]string // node to cluster address of every node, this one included; empty: a single node
+	DataShards   int              // of a cluster that is formed now; default 1
+	NoAutoCreate bool             // clients must create topics before they use them
+
+	// BrokerConfigs are settings under Kafka's names, such as num.partitions, message.max.bytes, log.retention.ms.
+	BrokerConfigs map[string]string
+
+	SegmentBytes int64 // of one log file; default 64 MiB
+	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB
+	IndexBytes   int64 // of Pebble's block cache; default 8 MiB
+
+	Timing  Timing
+	Storage log.FS          // default: the operating system's
+	Network network.Network // default: TCP
+	Logger  *slog.Logger    // default: none
+	// Fatal is called when the node cannot go on and perhaps cannot even close in
+	// order, as with a disk that hangs. Default: Run returns the error.
+	Fatal func(error)
+	// Version is the build that metrics and /v1/cluster name.
+	Version string
+}
+
+// Timing are durations that simulations and impatient operators change. Zero fields have defaults.
+type Timing struct {
+	Heartbeat time.Duration // and election timeout; default 500 ms, 50 ms for a single node
+	DiskHang  time.Duration // a write or sync that takes longer ends the node; default 2 s
+	Retention time.Duration // how often old data is looked for; default 1 min
+}
+
+// withDefaults fills in what is not set.
+func (c Config) withDefaults() Config {
+	if c.Node == 0 {
+		c.Node = DefaultNode
+	}
+	if c.Data == "" {
+		c.Data = DefaultData
+	}
+	if len(c.Kafka) == 0 {
+		c.Kafka = []Listener{{Bind: DefaultKafkaAddress}}
+	}
+	c.Kafka = append([]Listener(nil), c.Kafka...)
+	for i := range c.Kafka {
+		if c.Kafka[i].Name == "" {
+			c.Kafka[i].Name = "PLAINTEXT"
+			if i > 0 {
+				c.Kafka[i].Name += strconv.Itoa(i + 1)
+			}
+		}
+	}
+	if c.HTTP == "" {
+		c.HTTP = DefaultHTTPAddress
+	}
+	if c.DataShards == 0 {
+		c.DataShards = 1
+	}
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = 64 << 20
+	}
+	if c.TailBytes == 0 {
+		c.TailBytes = 32 << 20
+	}
+	if c.IndexBytes == 0 {
+		c.IndexBytes = 8 << 20
+	}
+	if c.Timing.DiskHang == 0 {
+		c.Timing.DiskHang = 2 * time.Second
+	}
+	if c.Storage == nil {
+		c.Storage = log.OSFS()
+	}
+	if c.Network.Listen == nil {
+		c.Network = network.TCP()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Version == "" {
+		c.Version = "unknown"
+	}
+	return c
+}
+
+// Validate says what is wrong with the configuration, as one line for a person.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	if c.Node < 1 {
+		return fmt.Errorf("node %d: a node's number is 1 or more", c.Node)
+	}
+	names := map[string]bool{}
+	for _, listener := range c.Kafka {
+		if err := checkAddress("kafka listener", listener.Bind); err != nil {
+			return err
+		}
+		if listener.Advertised != "" {
+			if err := checkAddress("advertised kafka listener", listener.Advertised); err != nil {
+				return err
+			}
+		}
+		if names[listener.Name] {
+			return fmt.Errorf("two kafka listeners are named %s: give one another name, as in internal://host:port", listener.Name)
+		}
+		names[listener.Name] = true
+	}
+	if err := checkAddress("http", c.HTTP); err != nil {
+		return err
+	}
+	if err := c.validatePeers(); err != nil {
+		return err
+	}
+	switch {
+	case c.SegmentBytes < minSegmentBytes || c.SegmentBytes > maxSegmentBytes:
+		return fmt.Errorf("segment bytes %d: between %d and %d", c.SegmentBytes, minSegmentBytes, maxSegmentBytes)
+	case c.TailBytes < 1<<20:
+		return fmt.Errorf("tail bytes %d: at least %d", c.TailBytes, 1<<20)
+	case c.DataShards < 1 || c.DataShards > maxDataShards:
+		return fmt.Errorf("data shards %d: between 1 and %d", c.DataShards, maxDataShards)
+	}
+	if text, ok := c.BrokerConfigs["message.max.bytes"]; ok {
+		if n, err := strconv.Atoi(text); err != nil || n < 1 || n > maxMessageBytes {
+			return fmt.Errorf("message.max.bytes %q: between 1 and %d", text, maxMessageBytes)
+		}
+	}
+	return nil
+}
+
+func (c Config) validatePeers() error {
+	if len(c.Peers) == 0 {
+		return nil
+	}
+	if len(c.Peers) > maxNodes {
+		return fmt.Errorf("%d peers: at most %d", len(c.Peers), maxNodes)
+	}
+	own, ok := c.Peers[c.Node]
+	if !ok {
+		return fmt.Errorf("the peers do not name node %d: list every node of the cluster, this one included", c.Node)
+	}
+	for node, address := range c.Peers {
+		if node < 1 {
+			return fmt.Errorf("peer %d: a node's number is 1 or more", node)
+		}
+		if err := checkAddress(fmt.Sprintf("peer %d", node), address); err != nil {
+			return err
+		}
+	}
+	if c.Cluster != "" {
+		if err := checkAddress("cluster", c.Cluster); err != nil {
+			return err
+		}
+	}
+	if own == "" {
+		return errors.New("the own cluster address is empty")
+	}
+	return nil
+}
+
+func checkAddress(what, address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s address %q: host:port is needed", what, address)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%s address %q: the port is not a number between 0 and 65535", what, address)
+	}
+	return nil
+}
