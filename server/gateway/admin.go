@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
@@ -32,6 +34,41 @@ type (
 		Replicas    []int32 `json:"replicas"`
 		FirstOffset int64   `json:"firstOffset"`
 		NextOffset  int64   `json:"nextOffset"`
+	}
+	clusterBody struct {
+		Cluster    string      `json:"cluster"`
+		Node       int32       `json:"node"`
+		Version    string      `json:"version"`
+		Controller int32       `json:"controller"`
+		Nodes      []nodeBody  `json:"nodes"`
+		Shards     []shardBody `json:"shards"`
+	}
+	nodeBody struct {
+		Node      int32          `json:"node"`
+		HTTP      string         `json:"http"`
+		Connected bool           `json:"connected"`
+		Problem   string         `json:"problem,omitempty"`
+		Listeners []listenerBody `json:"listeners"`
+	}
+	listenerBody struct {
+		Name    string `json:"name"`
+		Address string `json:"address"`
+	}
+	shardBody struct {
+		Shard     int            `json:"shard"`
+		Leader    int32          `json:"leader"`
+		Term      uint64         `json:"term"`
+		Role      string         `json:"role"`
+		Commit    uint64         `json:"commit"`
+		Applied   uint64         `json:"applied"`
+		Last      uint64         `json:"last"`
+		Followers []followerBody `json:"followers"`
+	}
+	followerBody struct {
+		Node  int32  `json:"node"`
+		Voter bool   `json:"voter"`
+		Match uint64 `json:"match"`
+		Lag   uint64 `json:"lag"`
 	}
 )
 
@@ -105,9 +142,36 @@ func (s *Server) cluster(r *request) error {
 	if _, err := parseQuery(r.http.URI().QueryString()); err != nil {
 		return badRequest("%v", err)
 	}
-	return answerValue(r, clusterBody{Node: s.config.Broker.Node()})
-}
-
-type clusterBody struct {
-	Node int32 `json:"node"`
+	b := s.config.Broker
+	status := b.Status()
+	body := clusterBody{
+		Cluster: b.ClusterID(), Node: b.Node(), Version: s.config.Version, Controller: b.Controller(),
+		Nodes: []nodeBody{}, Shards: make([]shardBody, 0, len(status.Shards)),
+	}
+	for _, node := range b.View().Brokers() {
+		one := nodeBody{Node: node.Node, HTTP: node.HTTPAddress, Connected: node.Node == b.Node(), Listeners: []listenerBody{}}
+		for _, peer := range status.Peers {
+			if peer.Node == node.Node {
+				one.Connected, one.Problem = peer.Connected, peer.Problem
+			}
+		}
+		for _, listener := range node.Listeners {
+			address := net.JoinHostPort(listener.Host, strconv.Itoa(int(listener.Port)))
+			one.Listeners = append(one.Listeners, listenerBody{Name: listener.Name, Address: address})
+		}
+		body.Nodes = append(body.Nodes, one)
+	}
+	for _, shard := range status.Shards {
+		one := shardBody{
+			Shard: int(shard.Shard), Leader: shard.Leader, Term: uint64(shard.Term), Role: shard.Role,
+			Commit: uint64(shard.Commit), Applied: uint64(shard.Applied), Last: uint64(shard.Last), Followers: []followerBody{},
+		}
+		for _, follower := range shard.Followers {
+			one.Followers = append(one.Followers, followerBody{
+				Node: follower.Node, Voter: follower.Voter, Match: uint64(follower.Match), Lag: follower.Lag,
+			})
+		}
+		body.Shards = append(body.Shards, one)
+	}
+	return answerValue(r, body)
 }
