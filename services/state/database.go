@@ -145,6 +145,40 @@ func Switch(fs FS, dir string) error {
 	return finishSwitch(fs, dir)
 }
 
+// TakeOver makes the closed database in Dir/state.next the live one, after copying into
+// it what a rebuild cannot derive from a live database, if there is one. See Switch.
+func TakeOver(config Config) error {
+	config = config.withDefaults()
+	if Exists(config.FS, config.Dir) {
+		if err := copyUnderivable(config); err != nil {
+			return err
+		}
+	}
+	return Switch(config.FS, config.Dir)
+}
+
+func copyUnderivable(config Config) error {
+	live, err := open(config, liveName)
+	if err != nil {
+		return err
+	}
+	next, err := open(config, nextName)
+	if err != nil {
+		return errors.Join(err, live.Close())
+	}
+	from, to := live.Begin(), next.Begin()
+	err = to.CopyUnderivable(from)
+	if err == nil {
+		err = to.Commit()
+	}
+	if err == nil {
+		err = next.Sync()
+	}
+	from.Discard()
+	to.Discard()
+	return errors.Join(err, next.Close(), live.Close())
+}
+
 // finishSwitch puts a complete state.next in place, if there is one.
 func finishSwitch(fs FS, dir string) error {
 	live, next, old := fs.PathJoin(dir, liveName), fs.PathJoin(dir, nextName), fs.PathJoin(dir, oldName)

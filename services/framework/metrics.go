@@ -1,0 +1,46 @@
+package framework
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/stela-db/stela/services/web"
+)
+
+// serveMetrics writes the service's numbers in Prometheus's text format.
+func (s *Service) serveMetrics(r *web.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	status := s.Status(ctx)
+	ready := 0
+	if status.State == "ready" {
+		ready = 1
+	}
+	var b bytes.Buffer
+	write := func(kind, name, help string, value any) {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s{service=%q} %v\n", name, help, name, kind, name, s.definition.Name, value)
+	}
+	write("gauge", "shop_ready", "1 when the service has caught up with its own topic.", ready)
+	write("gauge", "shop_lag_events", "Events in the log that are not dealt with; -1 when the log does not answer.", status.LagEvents)
+	write("gauge", "shop_lag_seconds", "Age of the oldest input under way.", status.LagSeconds)
+	write("gauge", "shop_aside_records", "Records that were put aside.", status.Aside)
+	for _, counter := range []struct {
+		name, help string
+		value      int64
+	}{
+		{"shop_folded_events_total", "Events folded into the state.", s.counts.folded.Load()},
+		{"shop_appended_events_total", "Events appended to the own topic.", s.counts.appended.Load()},
+		{"shop_decided_inputs_total", "Inputs dealt with.", s.counts.decided.Load()},
+		{"shop_conflicts_total", "Appends that found the stream moved.", s.counts.conflicts.Load()},
+		{"shop_duplicates_total", "Appends that the log had already.", s.counts.duplicates.Load()},
+		{"shop_calls_total", "Calls to the outside that had an outcome.", s.counts.calls.Load()},
+		{"shop_calls_failed_total", "Calls to the outside that told nothing.", s.counts.callsFailed.Load()},
+	} {
+		write("counter", counter.name, counter.help, counter.value)
+	}
+	r.Bytes(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", b.Bytes())
+	return nil
+}
