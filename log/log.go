@@ -1,16 +1,18 @@
-// Package log is the event log of one node: Raft's entries of all its shards in one
-// sequence of segment files, written by one goroutine and synced once for all that is queued.
 package log
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/log/segment"
 )
 
 // FS is the file system that everything here goes through.
@@ -19,9 +21,18 @@ type FS = vfs.FS
 // OSFS returns the operating system's file system.
 func OSFS() FS { return vfs.Default }
 
+// CorruptError says that stored bytes are not what they should be: file, offset, wanted, found.
+type CorruptError = segment.CorruptError
+
 var (
-	// ErrNotFound is wrapped when an entry is outside the window or not retained.
+	// ErrNotFound is wrapped when an entry is outside the window or is not retained.
 	ErrNotFound = errors.New("entry not found")
+	// ErrOutOfOrder is wrapped when appended entries do not continue the window.
+	ErrOutOfOrder = errors.New("entry out of order")
+	// ErrNeeded is wrapped when a segment may not be removed yet.
+	ErrNeeded = errors.New("segment is needed")
+	// ErrHung is wrapped when the disk did not answer within Config.HangTimeout.
+	ErrHung = errors.New("disk hangs")
 	// ErrClosed is wrapped by everything that is asked of a closed log.
 	ErrClosed = errors.New("log is closed")
 )
@@ -29,145 +40,232 @@ var (
 // Config says where the log lives and what it may use.
 type Config struct {
 	FS           FS
-	Dir          string
-	Incarnation  [16]byte
-	SegmentBytes int64 // default 64 MiB
-	TailBytes    int64 // default 32 MiB
-	Pool         *frame.Pool
-	Logger       *slog.Logger
-	Fatal        func(error)
-	HangTimeout  time.Duration // default 2 s
+	Dir          string        // created when missing; its parent must exist
+	Incarnation  [16]byte      // of the node's disk; segments of another are refused
+	SegmentBytes int64         // 64 KiB to 1 GiB, 0 for 64 MiB
+	TailBytes    int64         // memory for the newest entries' frames of all shards, 0 for 32 MiB
+	Pool         *frame.Pool   // where frames come from
+	Logger       *slog.Logger  // nil: silent
+	Fatal        func(error)   // called once, on a goroutine of its own, after a write or sync failed or hung: end the process
+	HangTimeout  time.Duration // after which a call to the disk counts as hung, 0 for 2 s
+}
+
+const (
+	minSegmentBytes     = 64 << 10
+	defaultSegmentBytes = 64 << 20
+	defaultTailBytes    = 32 << 20
+	defaultHangTimeout  = 2 * time.Second
+)
+
+func (c *Config) setDefaults() error {
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = defaultSegmentBytes
+	}
+	if c.SegmentBytes < minSegmentBytes || c.SegmentBytes > segment.MaxBytes {
+		return fmt.Errorf("segment size %d, wanted %d to %d bytes", c.SegmentBytes, minSegmentBytes, segment.MaxBytes)
+	}
+	if c.TailBytes == 0 {
+		c.TailBytes = defaultTailBytes
+	}
+	if c.HangTimeout == 0 {
+		c.HangTimeout = defaultHangTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
 }
 
 // Log is the log of one node.
-type Log struct{}
+type Log struct {
+	config  Config
+	lock    io.Closer
+	readers *readers
+	tail    *tail
+	writer  *writer
+	removed *removals
+	failing failing
+	stats   counters
 
-// SegmentInfo describes one segment file.
-type SegmentInfo struct {
-	Number     int64
-	Start, End record.Position
-	Bytes      int64
-	Sealed     bool
-	CreatedAt  time.Time
+	mu     sync.Mutex // guards shards
+	shards map[record.Shard]*Shard
+
+	removing sync.Mutex // held by Remove
+	closing  sync.Once
 }
 
-// Stats are counters since Open and gauges.
+// Open opens the log in config.Dir, or begins one in an empty folder. It reads what was
+// written last, and finds where valid data ends. A torn tail, which a crash leaves, is
+// passed over; acknowledged data that cannot be read is a *CorruptError. Nothing is
+// deleted except files that Remove had already decided on.
+func Open(config Config) (*Log, error) {
+	if err := config.setDefaults(); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", config.Dir, err)
+	}
+	l := &Log{
+		config:  config,
+		readers: newReaders(config.FS, config.Dir, segment.Seed(config.Incarnation)),
+		tail:    newTail(config.TailBytes),
+		shards:  map[record.Shard]*Shard{},
+	}
+	if err := l.open(); err != nil {
+		l.readers.close()
+		return nil, fmt.Errorf("open log %s: %w", config.Dir, err)
+	}
+	return l, nil
+}
+
+func (l *Log) open() error {
+	fs, dir := l.config.FS, l.config.Dir
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("create folder %s: %w", dir, err)
+	}
+	if err := segment.SyncDir(fs, fs.PathDir(dir)); err != nil {
+		return err
+	}
+	lock, err := fs.Lock(fs.PathJoin(dir, lockName))
+	if err != nil {
+		return fmt.Errorf("lock folder %s, which another process may be using: %w", dir, err)
+	}
+	if l.removed, err = openRemovals(fs, fs.PathJoin(dir, removedName)); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	r := recovery{log: l, heads: map[int64]segment.Head{}, windows: map[record.Shard]*recovered{}}
+	if err := r.run(); err != nil {
+		return errors.Join(err, l.removed.stable.Close(), lock.Close())
+	}
+	l.lock = lock
+	l.start(&r)
+	return nil
+}
+
+// start begins to write where recovery says.
+func (l *Log) start(r *recovery) {
+	w := &writer{
+		log:    l,
+		done:   make(chan struct{}),
+		guard:  &watchdog{timeout: l.config.HangTimeout, fail: l.fail},
+		stats:  &l.stats,
+		end:    r.end,
+		seal:   r.seal,
+		number: r.number,
+		hinted: r.hinted,
+		parts:  r.parts,
+		file:   r.file,
+		marks:  map[record.Shard]*mark{},
+	}
+	w.wake, w.synced = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
+	w.durable.Store(int64(r.end))
+	l.writer = w
+	for number, found := range r.windows {
+		s := l.Shard(number)
+		s.window, s.durable = found.window, found.window.last()
+		s.applied.Store(uint64(found.applied))
+		w.marks[number] = &mark{shard: s, first: s.window.begin(), last: s.window.last(), held: found.held}
+	}
+	w.next = newPreparer(&l.config, w.number+1)
+	go w.run()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.armNote()
+}
+
+// Shard returns a shard's part of the log, the same each time. Any number may be asked for.
+func (l *Log) Shard(number record.Shard) *Shard {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.shards[number]
+	if s == nil {
+		s = &Shard{log: l, number: number}
+		s.synced = sync.NewCond(&s.mu)
+		l.shards[number] = s
+	}
+	return s
+}
+
+// fail poisons the log: no more is written, all who wait get the error, Fatal is called.
+// It must be called without locks.
+func (l *Log) fail(err error) {
+	if !l.failing.set(err) {
+		return
+	}
+	l.wakeAll()
+	l.config.Logger.Error("the log cannot go on", "error", err)
+	if l.config.Fatal != nil {
+		go l.config.Fatal(err)
+	}
+}
+
+func (l *Log) wakeAll() {
+	l.writer.mu.Lock()
+	l.writer.wake.Broadcast()
+	l.writer.synced.Broadcast()
+	l.writer.mu.Unlock()
+	l.mu.Lock()
+	shards := make([]*Shard, 0, len(l.shards))
+	for _, s := range l.shards {
+		shards = append(shards, s)
+	}
+	l.mu.Unlock()
+	for _, s := range shards {
+		s.mu.Lock()
+		s.synced.Broadcast()
+		s.mu.Unlock()
+	}
+}
+
+// Stats are counters since Open and a few gauges.
 type Stats struct {
-	Syncs, Writes, BytesWritten, Records int64
+	Syncs, Writes    int64         // calls to the disk
+	BytesWritten     int64         // padding that was not written is not counted
+	Records          int64         // entries and markers written
+	SyncTime         time.Duration // spent in Syncs
+	SegmentsCreated  int64
+	SegmentsRemoved  int64
+	DiskReads        int64           // Pin, PinTail and Read that were not answered from memory
+	TailBytes        int64           // gauge: memory of the newest entries
+	Segments         int             // gauge
+	End, DurableEnd  record.Position // gauge: what is queued and what is synced
+	QueuedRecords    int             // gauge
+	NextSegmentError error           // why the next segment cannot be prepared; nil when all is well
 }
 
-// Open opens the log.
-func Open(Config) (*Log, error) { return nil, ErrClosed }
-
-// Shard returns the shard's part.
-func (*Log) Shard(record.Shard) *Shard { return nil }
-
-// Segments lists the files.
-func (*Log) Segments() []SegmentInfo { return nil }
-
-// Remove deletes a segment.
-func (*Log) Remove(number int64) error { return ErrClosed }
-
-// Stats returns counters.
-func (*Log) Stats() Stats { return Stats{} }
-
-// Close ends it.
-func (*Log) Close() error { return nil }
-
-// EntryInfo says what is known of an entry without its payload.
-type EntryInfo struct {
-	Index    record.Index
-	Term     record.Term
-	Kind     uint8
-	Bytes    uint32
-	Position record.Position
+// Stats returns the counters.
+func (l *Log) Stats() Stats {
+	c, w := &l.stats, l.writer
+	s := Stats{
+		Syncs: c.syncs.Load(), Writes: c.writes.Load(), BytesWritten: c.bytes.Load(), Records: c.records.Load(),
+		SyncTime:        time.Duration(c.syncNanos.Load()),
+		SegmentsCreated: c.created.Load(), SegmentsRemoved: c.removed.Load(), DiskReads: c.reads.Load(),
+		TailBytes:        l.tail.memory(),
+		DurableEnd:       record.Position(w.durable.Load()),
+		NextSegmentError: w.next.err(),
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.End, s.Segments, s.QueuedRecords = w.end, len(w.parts), len(w.queue)
+	return s
 }
 
-// Entry is what Append takes.
-type Entry struct {
-	Index   record.Index
-	Term    record.Term
-	Kind    uint8
-	Payload []byte
-	Frame   *frame.Frame
+// Writable returns nil, or why the next segment cannot be prepared: then new events should be
+// refused with a retriable error, so that what is left of the present segment stays for votes and the like.
+func (l *Log) Writable() error {
+	if err := l.failing.err(); err != nil {
+		return err
+	}
+	return l.writer.next.err()
 }
 
-// Shard is one shard's part of the log.
-type Shard struct{}
-
-// First returns the window's first index, 0 when empty.
-func (*Shard) First() record.Index { return 0 }
-
-// Last returns the window's last index, 0 when empty.
-func (*Shard) Last() record.Index { return 0 }
-
-// Info returns what is known of an entry of the window.
-func (*Shard) Info(record.Index) (EntryInfo, error) { return EntryInfo{}, ErrNotFound }
-
-// Append queues entries.
-func (*Shard) Append([]Entry) error { return ErrClosed }
-
-// WaitDurable waits for a sync.
-func (*Shard) WaitDurable(record.Index) error { return ErrClosed }
-
-// Durable returns the last durable index.
-func (*Shard) Durable() record.Index { return 0 }
-
-// Truncate drops a suffix.
-func (*Shard) Truncate(from record.Index) error { return ErrClosed }
-
-// Forget moves First.
-func (*Shard) Forget(through record.Index) error { return ErrClosed }
-
-// SetApplied tells the log how far the state machine is.
-func (*Shard) SetApplied(record.Index) {}
-
-// Pin returns an entry's payload.
-func (*Shard) Pin(record.Index, record.Term) (payload []byte, f *frame.Frame, err error) {
-	return nil, nil, ErrNotFound
+// Close writes and syncs what is queued and ends the goroutines. Later calls return nil.
+func (l *Log) Close() error {
+	var err error
+	l.closing.Do(func() {
+		err = l.writer.close()
+		l.failing.set(ErrClosed)
+		l.wakeAll()
+		l.tail.close()
+		l.readers.close()
+		err = errors.Join(err, l.removed.stable.Close(), l.lock.Close())
+	})
+	return err
 }
-
-// PinTail returns an entry's tail.
-func (*Shard) PinTail(record.Index, record.Term) (tail []byte, f *frame.Frame, err error) {
-	return nil, nil, ErrNotFound
-}
-
-// Read returns a run of batches.
-func (*Shard) Read(i record.Index, pos record.Position, start, bytes uint32) (b []byte, f *frame.Frame, err error) {
-	return nil, nil, ErrNotFound
-}
-
-// Scan visits the retained entries.
-func (*Shard) Scan(from, through record.Index, visit func(EntryInfo, []byte) error) error {
-	return ErrClosed
-}
-
-// Backfill writes older entries.
-func (*Shard) Backfill([]Entry) error { return ErrClosed }
-
-// WaitBackfill waits for a sync of them.
-func (*Shard) WaitBackfill() error { return ErrClosed }
-
-// RetainedFirst returns the lowest retained index.
-func (*Shard) RetainedFirst() record.Index { return 0 }
-
-// Stable keeps Raft's term and vote.
-type Stable struct{}
-
-// OpenStable opens it.
-func OpenStable(fs FS, path string) (*Stable, error) { return nil, ErrClosed }
-
-// Get returns the value or nil.
-func (*Stable) Get(key []byte) ([]byte, error) { return nil, nil }
-
-// Set stores durably.
-func (*Stable) Set(key, value []byte) error { return nil }
-
-// GetUint64 returns the value or 0.
-func (*Stable) GetUint64(key []byte) (uint64, error) { return 0, nil }
-
-// SetUint64 stores durably.
-func (*Stable) SetUint64(key []byte, value uint64) error { return nil }
-
-// Close closes it.
-func (*Stable) Close() error { return nil }

@@ -1,172 +1,223 @@
-// Package index keeps where the log's batches lie, in Pebble.
 package index
 
 import (
 	"errors"
+	"fmt"
 	"io"
-	"iter"
 	"log/slog"
+	"sync"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stela-db/stela/log/record"
 )
 
-var errClosed = errors.New("index is closed")
+const (
+	defaultCacheBytes = 8 << 20
+	memTableBytes     = 8 << 20
+	maxOpenFiles      = 512
+	hangTimeout       = 2 * time.Second
+)
 
 // Config says where the index lives.
 type Config struct {
 	FS         vfs.FS
 	Dir        string
-	CacheBytes int64
-	Logger     *slog.Logger
-	Fatal      func(error)
+	CacheBytes int64        // of Pebble's block cache; default 8 MiB
+	Logger     *slog.Logger // default: none
+	Fatal      func(error)  // called when the disk fails or hangs; default: only logged
 }
 
 // Index is the index of one node, all shards.
-type Index struct{}
+type Index struct {
+	db     *pebble.DB
+	logger *slog.Logger
+	health io.Closer
 
-// Open opens it.
-func Open(Config) (*Index, error) { return nil, errClosed }
-
-// Run is where one entry's batches of one partition lie.
-type Run struct {
-	Partition    record.Partition
-	First, Last  record.Offset
-	Index        record.Index
-	Term         record.Term
-	Position     record.Position
-	Start, Bytes uint32
-	MaxTimestamp int64
+	mu     sync.RWMutex // guards owners and closed
+	owners map[record.Partition]record.Shard
+	closed bool
 }
 
-// StreamVersion is one version of one stream.
-type StreamVersion struct {
-	Partition record.Partition
-	Key       []byte
-	Version   int64
-	Offset    record.Offset
-	EventID   [16]byte
+// Open opens the index in its folder, which is made when it is missing.
+func Open(config Config) (*Index, error) {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.CacheBytes <= 0 {
+		config.CacheBytes = defaultCacheBytes
+	}
+	fatal := config.Fatal
+	if fatal == nil {
+		fatal = func(err error) { config.Logger.Error("index cannot go on", "error", err) }
+	}
+	x := &Index{logger: config.Logger, owners: map[record.Partition]record.Shard{}}
+	fs, health := vfs.WithDiskHealthChecks(config.FS, hangTimeout, nil, func(info vfs.DiskSlowInfo) {
+		fatal(fmt.Errorf("index %s: the disk hangs: %s", config.Dir, info.String()))
+	})
+	x.health = health
+	options := &pebble.Options{
+		FS:                          fs,
+		FormatMajorVersion:          pebble.FormatNewest,
+		DisableWAL:                  true,
+		CacheSize:                   config.CacheBytes,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       1000,
+		MaxOpenFiles:                maxOpenFiles,
+		Logger:                      pebbleLogger{config.Logger, fatal},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { fatal(fmt.Errorf("index %s: %w", config.Dir, err)) },
+		},
+	}
+	db, err := pebble.Open(config.Dir, options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open index %s: %w (stop the node and delete the folder: it comes back from the log)", config.Dir, err), health.Close())
+	}
+	x.db = db
+	if err := x.loadOwners(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open index %s: %w", config.Dir, err), db.Close(), health.Close())
+	}
+	return x, nil
 }
 
-// SegmentPartition is what one segment holds of one partition.
-type SegmentPartition struct {
-	Partition    record.Partition
-	NextOffset   record.Offset
-	MaxTimestamp int64
-	Bytes        int64
+// loadOwners reads which shard each partition belongs to.
+func (x *Index) loadOwners() error {
+	return x.each([]byte{kindOwner}, func(key, _ []byte) error {
+		shard, partition, err := parseOwnerKey(key)
+		if err != nil {
+			return err
+		}
+		x.owners[partition] = shard
+		return nil
+	})
 }
 
-// Batch collects changes that are applied as one.
-type Batch struct{}
-
-// NewBatch returns an empty batch.
-func (*Index) NewBatch() *Batch { return &Batch{} }
-
-// PutRun adds a run.
-func (*Batch) PutRun(shard record.Shard, run Run) {}
-
-// PutEpoch notes where a term starts in a partition.
-func (*Batch) PutEpoch(shard record.Shard, partition record.Partition, term record.Term, start record.Offset) {
+// owns reports whether the partition is known to be the shard's, and notes it if not.
+func (x *Index) owns(shard record.Shard, partition record.Partition) bool {
+	x.mu.RLock()
+	owner, ok := x.owners[partition]
+	x.mu.RUnlock()
+	if ok && owner == shard {
+		return true
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.owners[partition] = shard
+	return false
 }
 
-// Put stores a row of a state machine.
-func (*Batch) Put(shard record.Shard, key, value []byte) {}
-
-// Delete removes a row of a state machine.
-func (*Batch) Delete(shard record.Shard, key []byte) {}
-
-// PutVersion adds a stream's version.
-func (*Batch) PutVersion(shard record.Shard, version StreamVersion) {}
-
-// SetApplied notes the last entry whose rows are in.
-func (*Batch) SetApplied(shard record.Shard, index record.Index) {}
-
-// PutSegment notes what a segment holds of a shard.
-func (*Batch) PutSegment(shard record.Shard, segment int64, partitions []SegmentPartition) {}
-
-// DropPartition removes everything of a partition.
-func (*Batch) DropPartition(shard record.Shard, partition record.Partition) {}
-
-// DropRunsBefore removes the runs, versions and epochs below an offset.
-func (*Batch) DropRunsBefore(shard record.Shard, partition record.Partition, offset record.Offset) {}
-
-// DropShard removes everything of a shard.
-func (*Batch) DropShard(shard record.Shard) {}
-
-// Commit applies the batch.
-func (*Batch) Commit() error { return errClosed }
-
-// Close frees it.
-func (*Batch) Close() {}
-
-// Applied returns the last entry whose rows are in.
-func (*Index) Applied(shard record.Shard) (record.Index, error) { return 0, errClosed }
-
-// Runs returns the run that contains from, or the first after it, and those that follow.
-func (*Index) Runs(partition record.Partition, from record.Offset, limit int, dst []Run) ([]Run, error) {
-	return dst, errClosed
+func (x *Index) disown(partition record.Partition) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.owners, partition)
 }
 
-// FirstRun returns the partition's first run.
-func (*Index) FirstRun(partition record.Partition) (Run, bool, error) { return Run{}, false, errClosed }
-
-// LastRun returns the partition's last run.
-func (*Index) LastRun(partition record.Partition) (Run, bool, error) { return Run{}, false, errClosed }
-
-// RunAtTime returns the first run whose running maximum timestamp is at least timestamp.
-func (*Index) RunAtTime(partition record.Partition, timestamp int64) (Run, bool, error) {
-	return Run{}, false, errClosed
+// partitionsOf returns the partitions that have rows of a shard.
+func (x *Index) partitionsOf(shard record.Shard) []record.Partition {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var partitions []record.Partition
+	for partition, owner := range x.owners {
+		if owner == shard {
+			partitions = append(partitions, partition)
+		}
+	}
+	return partitions
 }
 
-// EpochEnd returns where the newest term at most term ends.
-func (*Index) EpochEnd(partition record.Partition, term record.Term) (end record.Offset, found record.Term, ok bool, err error) {
-	return 0, 0, false, errClosed
+// each calls visit for the rows whose key begins with prefix, in order. The slices are valid during the call.
+func (x *Index) each(prefix []byte, visit func(key, value []byte) error) error {
+	return eachOf(x.db, prefix, visit)
 }
 
-// Get returns a row of a state machine.
-func (*Index) Get(shard record.Shard, key []byte) ([]byte, bool, error) { return nil, false, errClosed }
-
-// Scan yields the rows of a state machine whose key begins with prefix; check the error after the loop.
-func (*Index) Scan(shard record.Shard, prefix []byte) (iter.Seq2[[]byte, []byte], func() error) {
-	return func(func([]byte, []byte) bool) {}, func() error { return errClosed }
+func eachOf(reader pebble.Reader, prefix []byte, visit func(key, value []byte) error) (err error) {
+	it, err := reader.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return fmt.Errorf("read index: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for it.First(); it.Valid(); it.Next() {
+		if err := visit(it.Key(), it.Value()); err != nil {
+			return err
+		}
+	}
+	return it.Error()
 }
 
-// StreamHead returns the newest version of a stream, -1 for none.
-func (*Index) StreamHead(partition record.Partition, key []byte) (int64, StreamVersion, error) {
-	return -1, StreamVersion{}, errClosed
+// get returns a copy of the row's value.
+func (x *Index) get(key []byte) ([]byte, bool, error) {
+	value, closer, err := x.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read index: %w", err)
+	}
+	value = append([]byte(nil), value...)
+	return value, true, closer.Close()
 }
 
-// Versions returns versions of a stream.
-func (*Index) Versions(partition record.Partition, key []byte, from int64, limit int, backward bool) ([]StreamVersion, error) {
-	return nil, errClosed
+// Applied returns the last entry of the shard whose rows are in, 0 for none.
+func (x *Index) Applied(shard record.Shard) (record.Index, error) {
+	value, ok, err := x.get(appliedKey(shard))
+	if err != nil || !ok {
+		return 0, err
+	}
+	if len(value) != 8 {
+		return 0, corrupt(appliedKey(shard), value)
+	}
+	return record.Index(order.Uint64(value)), nil
 }
 
-// Segment returns what a segment holds of each shard.
-func (*Index) Segment(segment int64) (map[record.Shard][]SegmentPartition, error) {
-	return nil, errClosed
+// Get returns a copy of a state machine's row.
+func (x *Index) Get(shard record.Shard, key []byte) (value []byte, ok bool, err error) {
+	return x.get(stateKey(shard, key))
 }
 
-// Snapshot is a consistent view.
-type Snapshot struct{}
+// Flush makes everything that was committed durable.
+func (x *Index) Flush() error {
+	if err := x.db.Flush(); err != nil {
+		return fmt.Errorf("flush index: %w", err)
+	}
+	return nil
+}
 
-// Snapshot returns a consistent view; Close it.
-func (*Index) Snapshot() *Snapshot { return &Snapshot{} }
+// DiskBytes returns what the index takes on disk.
+func (x *Index) DiskBytes() int64 { return int64(x.db.Metrics().DiskSpaceUsage()) }
 
-// Export writes every row of the shard that cannot be remade from retained entries.
-func (*Snapshot) Export(shard record.Shard, w io.Writer) error { return errClosed }
+// Close closes the index; what was committed since the last Flush is written too. It may be called again.
+func (x *Index) Close() error {
+	x.mu.Lock()
+	closed := x.closed
+	x.closed = true
+	x.mu.Unlock()
+	if closed {
+		return nil
+	}
+	return errors.Join(x.db.Flush(), x.db.Close(), x.health.Close())
+}
 
-// Close frees it.
-func (*Snapshot) Close() error { return nil }
+// pebbleLogger passes Pebble's messages on; what it calls fatal ends the node.
+type pebbleLogger struct {
+	logger *slog.Logger
+	fatal  func(error)
+}
 
-// Import reads what Export wrote.
-func (*Index) Import(shard record.Shard, r io.Reader) error { return errClosed }
+// Infof implements pebble.Logger.
+func (l pebbleLogger) Infof(format string, arguments ...any) {
+	l.logger.Debug("pebble", "message", fmt.Sprintf(format, arguments...))
+}
 
-// Flush makes everything committed durable.
-func (*Index) Flush() error { return errClosed }
+// Errorf implements pebble.Logger.
+func (l pebbleLogger) Errorf(format string, arguments ...any) {
+	l.logger.Warn("pebble", "message", fmt.Sprintf(format, arguments...))
+}
 
-// DiskBytes returns the size on disk.
-func (*Index) DiskBytes() int64 { return 0 }
-
-// Close closes it.
-func (*Index) Close() error { return nil }
+// Fatalf implements pebble.Logger. Pebble does not expect it to return, but it may.
+func (l pebbleLogger) Fatalf(format string, arguments ...any) {
+	l.fatal(fmt.Errorf("index: "+format, arguments...))
+}

@@ -103,6 +103,9 @@ func ParseHeader(b []byte, at record.Position, seed uint32) (Header, error) {
 	if h.Position != at {
 		return Header{}, badf("the record of position %d|that of position %d", at, h.Position)
 	}
+	if h.Durable > h.Position {
+		return Header{}, badf("a log synced up to %d at most|one synced up to %d", h.Position, h.Durable)
+	}
 	if h.TailBytes > h.PayloadBytes {
 		return Header{}, badf("a tail of at most %d bytes|one of %d", h.PayloadBytes, h.TailBytes)
 	}

@@ -43,7 +43,7 @@ func Recover(file File, from, size int64, visit func(*Header, Superseded) error)
 	if cause == nil && !errors.Is(hopErr, io.EOF) {
 		cause = hopErr
 	}
-	r.End = end
+	r.End = Padded(end)
 	if cause == nil {
 		return r, nil
 	}
@@ -54,8 +54,7 @@ func Recover(file File, from, size int64, visit func(*Header, Superseded) error)
 	if r.Dirty, witness, err = Witness(file, end, size, At(file.Number, end)); err != nil {
 		return r, err
 	}
-	// A record told of a sync beyond the bad place although it lies before it: the bad place is in acknowledged data too.
-	if witness != nil || r.Durable > At(file.Number, end) {
+	if witness != nil {
 		return r, cause
 	}
 	return r, nil

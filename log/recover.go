@@ -1,0 +1,370 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/log/segment"
+)
+
+// recovery finds out, from the files alone, which segments hold data, where valid data
+// ends, and every shard's window. See DESIGN.md, "What a start does".
+type recovery struct {
+	log     *Log
+	numbers []int64 // of the files, ascending
+	heads   map[int64]segment.Head
+	bad     map[int64]error // files without a valid head
+
+	parts   []*part
+	windows map[record.Shard]*recovered
+
+	end    record.Position // of valid data
+	seal   bool            // the newest segment may not be continued
+	number int64           // the newest segment that may hold anything
+	hinted record.Position
+	file   vfs.File // the newest segment, when it is continued
+}
+
+// recovered is what is found of one shard.
+type recovered struct {
+	window  window
+	applied record.Index
+	held    segment.Held // by the newest segment
+}
+
+func (r *recovery) shard(number record.Shard) *recovered {
+	f := r.windows[number]
+	if f == nil {
+		f = &recovered{}
+		r.windows[number] = f
+	}
+	return f
+}
+
+func (r *recovery) run() error {
+	if err := r.list(); err != nil {
+		return err
+	}
+	if err := r.link(); err != nil {
+		return err
+	}
+	if len(r.heads) == 0 {
+		r.seal = true
+		return r.spares(0)
+	}
+	newest := r.parts[len(r.parts)-1]
+	if err := r.before(newest); err != nil {
+		return err
+	}
+	if err := r.newest(newest); err != nil {
+		return err
+	}
+	if err := r.spares(newest.number); err != nil {
+		return err
+	}
+	return r.settle(newest)
+}
+
+func (r *recovery) path(number int64) string {
+	return r.log.config.FS.PathJoin(r.log.config.Dir, segment.Name(number))
+}
+
+// list reads the folder and every segment's head, and finishes removals that were decided on.
+func (r *recovery) list() error {
+	fs, dir := r.log.config.FS, r.log.config.Dir
+	names, err := fs.List(dir)
+	if err != nil {
+		return fmt.Errorf("list folder %s: %w", dir, err)
+	}
+	r.bad = map[int64]error{}
+	for _, name := range names {
+		number, ok := segment.ParseName(name)
+		if !ok {
+			continue
+		}
+		if r.log.removed.has(number, number) {
+			if err := fs.Remove(r.path(number)); err != nil {
+				return fmt.Errorf("finish removing segment %s: %w", r.path(number), err)
+			}
+			continue
+		}
+		r.numbers = append(r.numbers, number)
+	}
+	slices.Sort(r.numbers)
+	for _, number := range r.numbers {
+		if err := r.head(number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recovery) head(number int64) error {
+	f, err := r.log.config.FS.Open(r.path(number))
+	if err != nil {
+		return fmt.Errorf("open segment %s: %w", r.path(number), err)
+	}
+	head, err := segment.ReadHead(f, r.path(number), number)
+	if closing := f.Close(); closing != nil {
+		return fmt.Errorf("close segment %s: %w", r.path(number), closing)
+	}
+	var corrupt *CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		r.bad[number] = err
+	case err != nil:
+		return fmt.Errorf("read segment %s: %w", r.path(number), err)
+	case head.Incarnation != r.log.config.Incarnation:
+		return fmt.Errorf("segment %s belongs to disk %x, this node's is %x: a file of another node lies here; move it away",
+			r.path(number), head.Incarnation, r.log.config.Incarnation)
+	default:
+		r.heads[number] = head
+	}
+	return nil
+}
+
+// link checks that no segment is lost: each head names the place where the data before it
+// ends, and each segment is there or was removed. It fills in parts.
+func (r *recovery) link() error {
+	expected := int64(1)
+	for _, number := range r.numbers {
+		if number > expected && !r.log.removed.has(expected, number-1) {
+			return &CorruptError{File: r.path(expected), Wanted: "a segment file", Found: "none"}
+		}
+		expected = number + 1
+	}
+	for _, v := range r.log.removed.intervals {
+		if v.through >= expected {
+			return &CorruptError{File: r.path(v.through + 1), Wanted: "a segment file", Found: "none"}
+		}
+	}
+	links, err := r.log.removed.heads()
+	if err != nil {
+		return err
+	}
+	for _, head := range r.heads {
+		links = append(links, head)
+	}
+	ends := map[int64]segment.Head{}
+	for _, head := range links {
+		if head.PreviousEnd == 0 {
+			continue
+		}
+		before, _ := segment.Split(head.PreviousEnd)
+		if _, ok := r.heads[before]; !ok && !r.log.removed.has(before, before) {
+			return r.bad[before]
+		}
+		ends[before] = head
+	}
+	newest := int64(0)
+	for number := range r.heads {
+		newest = max(newest, number)
+	}
+	for _, number := range r.numbers {
+		r.addPart(number, newest, ends)
+	}
+	return nil
+}
+
+func (r *recovery) addPart(number, newest int64, ends map[int64]segment.Head) {
+	head, valid := r.heads[number]
+	if !valid {
+		if number < newest {
+			r.parts = append(r.parts, &part{number: number, void: true, start: segment.At(number, 0), end: segment.At(number, 0)})
+		}
+		return
+	}
+	p := &part{number: number, start: head.Start, created: head.CreatedAt}
+	if next, sealed := ends[number]; sealed {
+		p.finish(next.PreviousEnd, next.Rows)
+	} else if number != newest {
+		p.void, p.end = true, p.start
+	}
+	r.parts = append(r.parts, p)
+}
+
+// before rebuilds the windows as they were when the newest segment began, reading of the older segments
+// only those that hold entries of a window.
+func (r *recovery) before(newest *part) error {
+	rows := r.heads[newest.number].Rows
+	for i := range rows {
+		r.shard(rows[i].Shard).applied = rows[i].Applied
+	}
+	for _, p := range r.parts {
+		if p.void || p == newest || !slices.ContainsFunc(rows, func(row segment.Row) bool {
+			held := p.held[row.Shard]
+			return row.First != 0 && held.Touches(row.First, row.Last)
+		}) {
+			continue
+		}
+		if err := r.sealed(p, rows); err != nil {
+			return err
+		}
+	}
+	for i := range rows {
+		row := &rows[i]
+		w := &r.shard(row.Shard).window
+		if row.First == 0 {
+			w.forget(w.last())
+		} else {
+			w.forget(row.First - 1)
+		}
+		if w.begin() != row.First || w.last() != row.Last {
+			return &CorruptError{File: r.path(newest.number),
+				Wanted: fmt.Sprintf("entries %d to %d of shard %d in the segments before", row.First, row.Last, row.Shard),
+				Found:  fmt.Sprintf("%d to %d", w.begin(), w.last())}
+		}
+	}
+	return nil
+}
+
+// sealed reads the headers of a segment whose end is known.
+func (r *recovery) sealed(p *part, rows []segment.Row) error {
+	h, err := r.log.readers.get(p.number)
+	if err != nil {
+		return err
+	}
+	defer r.log.readers.put(h)
+	firsts := map[record.Shard]record.Index{}
+	for i := range rows {
+		firsts[rows[i].Shard] = rows[i].First
+	}
+	_, from := segment.Split(p.start)
+	_, to := segment.Split(p.end)
+	for c := segment.NewCursor(h.File, from, to); ; {
+		header, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if first := firsts[header.Shard]; first == 0 || header.Index < first && !header.IsMarker() {
+			continue
+		}
+		f := r.shard(header.Shard)
+		// Segments between may have been skipped, so what is there gives way to what follows.
+		if i := header.Index; !header.IsMarker() && !header.IsBackfill() && f.window.count > 0 && i != f.window.last()+1 {
+			if i <= f.window.last() {
+				f.window.truncate(i)
+			} else {
+				f.window.forget(f.window.last())
+			}
+		}
+		f.apply(&header)
+	}
+}
+
+// apply changes the window as the record did when it was written.
+func (f *recovered) apply(h *segment.Header) {
+	f.applied = max(f.applied, h.Applied)
+	switch {
+	case h.Kind == segment.KindTruncate:
+		f.window.truncate(h.Index)
+	case h.Kind == segment.KindFirst:
+		f.window.forget(h.Index - 1)
+	case !h.IsMarker() && !h.IsBackfill():
+		f.window.push(h.Index, slot{position: h.Position, term: h.Term, payloadBytes: h.PayloadBytes,
+			tailBytes: h.TailBytes, tailCRC: h.TailCRC, kind: h.Kind})
+	}
+}
+
+// newest finds the end of the segment that was written last.
+func (r *recovery) newest(p *part) error {
+	h, err := r.log.readers.get(p.number)
+	if err != nil {
+		return err
+	}
+	defer r.log.readers.put(h)
+	info, err := h.file.Stat()
+	if err != nil {
+		return fmt.Errorf("stat segment %s: %w", h.Path, err)
+	}
+	_, from := segment.Split(p.start)
+	found, err := segment.Recover(h.File, from, min(info.Size(), segment.MaxBytes), func(header *segment.Header, s segment.Superseded) error {
+		if header.Kind == segment.KindNote {
+			return nil
+		}
+		f := r.shard(header.Shard)
+		if last := f.window.last(); !header.IsMarker() && !header.IsBackfill() && last != 0 && header.Index != last+1 {
+			_, offset := segment.Split(header.Position)
+			return &CorruptError{File: h.Path, Offset: offset,
+				Wanted: fmt.Sprintf("entry %d of shard %d", last+1, header.Shard), Found: fmt.Sprintf("entry %d", header.Index)}
+		}
+		f.held.Add(header, s)
+		f.apply(header)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.number, r.seal = p.number, found.Dirty
+	r.end = segment.At(p.number, max(found.End, from))
+	r.hinted = max(found.Durable, p.start)
+	if found.Dirty {
+		r.log.config.Logger.Warn("the log has a torn tail, as a crash leaves it: a new segment begins after it",
+			"file", h.Path, "valid_bytes", found.End)
+	}
+	return nil
+}
+
+// spares looks at the files after the newest segment: prepared ones are all zero and will be used; what else is there
+// was being written when the process ended.
+func (r *recovery) spares(newest int64) error {
+	for _, number := range r.numbers {
+		if number <= newest {
+			continue
+		}
+		h, err := r.log.readers.get(number)
+		if err != nil {
+			return err
+		}
+		info, err := h.file.Stat()
+		if err != nil {
+			r.log.readers.put(h)
+			return fmt.Errorf("stat segment %s: %w", h.Path, err)
+		}
+		dirty, witness, err := segment.Witness(h.File, 0, min(info.Size(), segment.MaxBytes), r.end)
+		r.log.readers.put(h)
+		switch {
+		case err != nil:
+			return fmt.Errorf("read segment %s: %w", h.Path, err)
+		case witness != nil:
+			return r.bad[number]
+		case dirty:
+			r.number, r.seal = number, true
+		}
+	}
+	for _, number := range r.numbers {
+		if number > newest && number <= r.number {
+			r.parts = append(r.parts, &part{number: number, void: true, start: segment.At(number, 0), end: segment.At(number, 0)})
+		}
+	}
+	return nil
+}
+
+// settle makes what was found durable, since a process that was killed may have left it
+// in the system's memory only, and opens the newest segment for writing if it goes on there.
+func (r *recovery) settle(newest *part) error {
+	path := r.path(newest.number)
+	file, err := r.log.config.FS.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("open segment %s: %w", path, err)
+	}
+	if err := file.SyncData(); err != nil {
+		return errors.Join(fmt.Errorf("sync segment %s: %w", path, err), file.Close())
+	}
+	if err := segment.SyncDir(r.log.config.FS, r.log.config.Dir); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	if !r.seal {
+		r.file = file
+		return nil
+	}
+	return file.Close()
+}

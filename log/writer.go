@@ -1,0 +1,438 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/log/segment"
+)
+
+const (
+	// Records up to smallRecord bytes that follow each other are copied together and written as one.
+	smallRecord  = 32 << 10
+	scratchBytes = 256 << 10
+
+	// noteDelay is how long the log must be idle before it notes on disk how far it is synced.
+	noteDelay = 250 * time.Millisecond
+)
+
+// An item is one record on its way to the disk.
+type item struct {
+	header     segment.Header
+	data       []byte       // header and payload, contiguous; the header's bytes are filled in when it is queued
+	frame      *frame.Frame // holds data, with a reference of the queue's; nil for markers
+	head       []byte       // the head of the segment that begins with this record
+	superseded segment.Superseded
+
+	shard      *Shard // nil for a note
+	generation uint64
+	durable    record.Index // what is durable of the shard when this is; 0 for nothing new
+}
+
+// A mark is what a head must say of one shard, as of the end of the queue.
+type mark struct {
+	shard       *Shard
+	first, last record.Index
+	held        segment.Held // by the active segment
+}
+
+// A part is one segment file.
+type part struct {
+	number  int64
+	start   record.Position
+	end     record.Position // 0 while it is the active one
+	created time.Time
+	void    bool                          // holds no valid data: recovery passed it over
+	held    map[record.Shard]segment.Held // nil while it is the active one
+}
+
+// writer gives records their places and writes them, all shards' in one sequence, on
+// one goroutine that close ends. Everything that is queued when it looks is written and synced together.
+type writer struct {
+	log     *Log
+	next    *preparer
+	guard   *watchdog
+	done    chan struct{}
+	durable atomic.Int64 // record.Position up to which everything is written and synced
+
+	mu      sync.Mutex // guards the fields of this block
+	wake    *sync.Cond // there is something to do for the goroutine
+	synced  *sync.Cond // durable moved, or failure was set
+	queue   []item
+	end     record.Position // where the next record will lie
+	seal    bool            // the next record begins a new segment whatever room there is
+	number  int64           // of the active segment, or of the one before the first
+	hinted  record.Position // the durable position that the newest record tells
+	marks   map[record.Shard]*mark
+	parts   []*part // ascending
+	closing bool
+	idle    *time.Timer
+
+	file  vfs.File // the active segment; the goroutine's own after start
+	stats *counters
+}
+
+// counters are Stats, counted by the goroutine.
+type counters struct {
+	syncs, writes, bytes, records, created, removed, reads, syncNanos atomic.Int64
+}
+
+// submit gives the items their places and queues them. Their positions are filled in.
+// apply changes what the next head says of the shard.
+func (w *writer) submit(items []item) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing {
+		return ErrClosed
+	}
+	if err := w.log.failing.err(); err != nil {
+		return err
+	}
+	for i := range items {
+		w.place(&items[i])
+	}
+	w.wake.Signal()
+	return nil
+}
+
+// place queues one record. w.mu is held.
+func (w *writer) place(it *item) {
+	size := it.header.Size()
+	if _, offset := segment.Split(w.end); w.seal || offset+size > w.log.config.SegmentBytes {
+		it.head = w.roll()
+	}
+	durable := record.Position(w.durable.Load())
+	it.header.Position, it.header.Durable = w.end, durable
+	if it.shard != nil {
+		it.header.Applied = record.Index(it.shard.applied.Load())
+		w.mark(it)
+	}
+	it.header.Put(it.data, w.log.readers.seed)
+	w.end += record.Position(size)
+	w.hinted = durable
+	w.queue = append(w.queue, *it)
+}
+
+// mark notes the record for the next head. w.mu is held.
+func (w *writer) mark(it *item) {
+	m := w.marks[it.header.Shard]
+	if m == nil {
+		m = &mark{shard: it.shard}
+		w.marks[it.header.Shard] = m
+	}
+	m.held.Add(&it.header, it.superseded)
+	m.move(&it.header)
+}
+
+// move changes the window as the record does.
+func (m *mark) move(h *segment.Header) {
+	switch {
+	case h.IsBackfill():
+	case h.Kind == segment.KindTruncate:
+		if m.last = h.Index - 1; m.last < m.first {
+			m.first, m.last = 0, 0
+		}
+	case h.Kind == segment.KindFirst:
+		if m.first = h.Index; m.last < m.first {
+			m.first, m.last = 0, 0
+		}
+	case !h.IsMarker():
+		if m.last = h.Index; m.first == 0 {
+			m.first = h.Index
+		}
+	}
+}
+
+// roll ends the active segment and returns the head of the next. w.mu is held.
+func (w *writer) roll() []byte {
+	w.number++
+	head := segment.Head{
+		Number:      w.number,
+		PreviousEnd: w.end,
+		CreatedAt:   time.Now().Truncate(time.Millisecond),
+		Incarnation: w.log.config.Incarnation,
+	}
+	for number, m := range w.marks {
+		head.Rows = append(head.Rows, segment.Row{Shard: number, First: m.first, Last: m.last,
+			Applied: record.Index(m.shard.applied.Load()), Held: m.held})
+	}
+	slices.SortFunc(head.Rows, func(a, b segment.Row) int { return int(a.Shard) - int(b.Shard) })
+	head.Start = segment.At(w.number, segment.HeadBytes(len(head.Rows)))
+	for _, p := range slices.Backward(w.parts) {
+		if p.end == 0 { // files that a crash left may lie after the active one
+			p.finish(head.PreviousEnd, head.Rows)
+			break
+		}
+	}
+	for _, m := range w.marks {
+		m.held = segment.Held{}
+	}
+	w.parts = append(w.parts, &part{number: w.number, start: head.Start, created: head.CreatedAt})
+	w.end, w.seal = head.Start, false
+	return head.Encode()
+}
+
+func (p *part) finish(end record.Position, rows []segment.Row) {
+	p.end = end
+	p.held = make(map[record.Shard]segment.Held, len(rows))
+	for i := range rows {
+		p.held[rows[i].Shard] = rows[i].Held
+	}
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	var items []item
+	scratch := make([]byte, 0, scratchBytes)
+	for {
+		w.mu.Lock()
+		for len(w.queue) == 0 && !w.closing && w.log.failing.err() == nil {
+			w.wake.Wait()
+		}
+		items, w.queue = w.queue, items[:0]
+		closing := w.closing
+		w.mu.Unlock()
+		if len(items) == 0 || w.log.failing.err() != nil {
+			release(items)
+			if closing || w.log.failing.err() != nil {
+				return
+			}
+			continue
+		}
+		err := w.write(items, scratch)
+		if err == nil {
+			err = w.log.failing.err()
+		}
+		if err != nil {
+			w.log.fail(err)
+		} else {
+			w.publish(items)
+		}
+		release(items)
+	}
+}
+
+func release(items []item) {
+	for i := range items {
+		if items[i].frame != nil {
+			items[i].frame.Release()
+		}
+	}
+	clear(items)
+}
+
+// write writes the items where they belong and syncs. A group that consists of notes is not synced: they
+// only make a later recovery more certain.
+func (w *writer) write(items []item, scratch []byte) error {
+	sync := false
+	for i := 0; i < len(items); {
+		if items[i].head != nil {
+			if err := w.begin(items[i].head); err != nil {
+				return err
+			}
+		}
+		n := 1
+		for size := items[i].header.Size(); i+n < len(items); n++ {
+			it := &items[i+n]
+			if size += it.header.Size(); it.head != nil || size > scratchBytes || len(it.data) > smallRecord || len(items[i].data) > smallRecord {
+				break
+			}
+		}
+		if err := w.writeRecords(items[i:i+n], scratch); err != nil {
+			return err
+		}
+		for j := i; j < i+n; j++ {
+			sync = sync || items[j].header.Kind != segment.KindNote
+		}
+		i += n
+	}
+	if !sync {
+		return nil
+	}
+	return w.sync()
+}
+
+// writeRecords writes neighbouring records of one segment with one call.
+func (w *writer) writeRecords(items []item, scratch []byte) error {
+	b := items[0].data
+	if len(items) > 1 {
+		b = scratch[:0]
+		for i := range items {
+			n := len(b) + int(items[i].header.Size())
+			b = append(b, items[i].data...)
+			clear(b[len(b):n])
+			b = b[:n]
+		}
+	}
+	_, offset := segment.Split(items[0].header.Position)
+	w.stats.records.Add(int64(len(items)))
+	return w.writeAt(b, offset)
+}
+
+func (w *writer) writeAt(b []byte, offset int64) error {
+	w.guard.begin("write")
+	n, err := w.file.WriteAt(b, offset)
+	w.guard.end()
+	w.stats.writes.Add(1)
+	w.stats.bytes.Add(int64(n))
+	if err != nil {
+		return fmt.Errorf("write %d bytes at %d of the active segment: %w", len(b), offset, err)
+	}
+	return nil
+}
+
+func (w *writer) sync() error {
+	w.guard.begin("sync")
+	began := time.Now()
+	err := w.file.SyncData()
+	w.stats.syncNanos.Add(int64(time.Since(began)))
+	w.guard.end()
+	w.stats.syncs.Add(1)
+	if err != nil {
+		return fmt.Errorf("sync the active segment: %w", err)
+	}
+	return nil
+}
+
+// begin goes on to the next segment, after everything in the present one is synced: its
+// head says that it is.
+func (w *writer) begin(head []byte) error {
+	if w.file != nil {
+		if err := w.sync(); err != nil {
+			return err
+		}
+		if err := w.file.Close(); err != nil {
+			return fmt.Errorf("close a full segment: %w", err)
+		}
+		w.file = nil
+	}
+	w.guard.begin("preparation of a new segment")
+	file, err := w.next.take()
+	w.guard.end()
+	if err != nil {
+		return fmt.Errorf("begin a new segment: %w", err)
+	}
+	w.file = file
+	w.stats.created.Add(1)
+	return w.writeAt(head, 0)
+}
+
+// publish tells everyone that the items are durable.
+func (w *writer) publish(items []item) {
+	last := &items[len(items)-1]
+	end := last.header.Position + record.Position(last.header.Size())
+	w.mu.Lock()
+	for i := range items {
+		if items[i].header.Kind != segment.KindNote {
+			w.durable.Store(int64(end))
+			break
+		}
+	}
+	w.synced.Broadcast()
+	w.armNote()
+	w.mu.Unlock()
+	w.log.tail.shrinkTo(record.Position(w.durable.Load()))
+	for i := range items {
+		it := &items[i]
+		if it.durable == 0 || it.shard == nil {
+			continue
+		}
+		if n := i + 1; n < len(items) && items[n].shard == it.shard && items[n].generation == it.generation && items[n].durable > it.durable {
+			continue
+		}
+		it.shard.publish(it.generation, it.durable)
+	}
+}
+
+// waitFor blocks until everything before position is durable.
+func (w *writer) waitFor(position record.Position) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for record.Position(w.durable.Load()) < position {
+		if err := w.log.failing.err(); err != nil {
+			return err
+		}
+		w.synced.Wait()
+	}
+	return nil
+}
+
+// armNote has a note written when the log stays idle. w.mu is held.
+func (w *writer) armNote() {
+	if w.closing || len(w.queue) > 0 || record.Position(w.durable.Load()) <= w.hinted {
+		return
+	}
+	if w.idle == nil {
+		w.idle = time.AfterFunc(noteDelay, w.note)
+		return
+	}
+	w.idle.Reset(noteDelay)
+}
+
+// note queues a record that tells how far the log is synced, so that recovery can tell
+// damage to the newest records from a torn tail. It does nothing when newer records do so.
+func (w *writer) note() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing || w.log.failing.err() != nil || len(w.queue) > 0 || record.Position(w.durable.Load()) <= w.hinted {
+		return
+	}
+	it := newNote()
+	w.place(&it)
+	w.wake.Signal()
+}
+
+func newNote() item {
+	return item{header: segment.Header{Kind: segment.KindNote}, data: make([]byte, segment.HeaderBytes)}
+}
+
+// close writes what is queued and a last note, ends the goroutine and closes the file.
+func (w *writer) close() error {
+	w.mu.Lock()
+	w.closing = true
+	if w.idle != nil {
+		w.idle.Stop()
+	}
+	w.wake.Broadcast()
+	w.mu.Unlock()
+	if w.guard.hung() {
+		// The goroutine is inside a call to the disk that may never return.
+		return w.log.failing.err()
+	}
+	<-w.done
+	release(w.queue)
+	var err error
+	if w.log.failing.err() == nil && w.file != nil {
+		err = w.lastNote()
+	}
+	if w.file != nil {
+		err = errors.Join(err, w.file.Close())
+	}
+	return errors.Join(err, w.next.close())
+}
+
+// lastNote makes the whole log provably durable. The goroutine has ended.
+func (w *writer) lastNote() error {
+	it := newNote()
+	w.mu.Lock()
+	_, offset := segment.Split(w.end)
+	fits := !w.seal && offset+it.header.Size() <= w.log.config.SegmentBytes
+	if !fits || w.hinted >= record.Position(w.durable.Load()) {
+		w.mu.Unlock()
+		return nil
+	}
+	w.place(&it)
+	w.mu.Unlock()
+	if err := w.writeAt(it.data, offset); err != nil {
+		return err
+	}
+	return w.sync()
+}
