@@ -18,7 +18,7 @@ type Config struct {
 	MaxMembers             int           // group.max.size, default 10,000
 	MaxGroups              int           // of one shard, default 100,000
 	MaxMemberBytes         int           // protocols and their metadata of one member, default 1 MiB
-	MaxGroupBytes          int           // all that is stored of one group's members, default 8 MiB
+	MaxGroupBytes          int           // all that is stored of one group's members, and the offsets of one commit; default 8 MiB
 	// NewMemberID returns the random part of a member's id. Default: 128 random bits as a UUID.
 	NewMemberID func() string
 }

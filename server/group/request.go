@@ -116,13 +116,13 @@ type LeaveMemberResult struct {
 
 // OffsetCommit stores offsets. The answer is a *CommitResult, or an error for all of it.
 type OffsetCommit struct {
-	Group        string
-	MemberID     string // empty from a client that manages no group
-	InstanceID   string
-	Generation   int32         // NoGeneration from a client that manages no group
-	Retention    time.Duration // negative: the configured one (versions 2 to 4 may say)
-	MayLackGroup bool          // version 9 and above: an unknown group is ErrGroupNotFound, below ErrIllegalGeneration
-	Topics       []CommitTopic
+	Group                string
+	MemberID             string // empty from a client that manages no group
+	InstanceID           string
+	Generation           int32         // NoGeneration from a client that manages no group
+	Retention            time.Duration // negative: the configured one (versions 2 to 4 may say)
+	ReportsGroupNotFound bool          // version 9 and above: an unknown group is ErrGroupNotFound, below ErrIllegalGeneration
+	Topics               []CommitTopic
 }
 
 // A CommitTopic is the offsets of one topic.
