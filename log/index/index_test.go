@@ -70,8 +70,8 @@ func TestFindsLikeAModel(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if diff := cmp.Diff(slices.Clone(all[at:min(len(all), at+limit)]), got, equalEmpty()); diff != "" {
-			rt.Fatalf("runs from %d: %s", from, diff)
+		if want := all[at:min(len(all), at+limit)]; !slices.Equal(want, got) {
+			rt.Fatalf("runs from %d: %s", from, cmp.Diff(want, got))
 		}
 		when := rapid.Int64Range(0, 600).Draw(rt, "when")
 		at = slices.IndexFunc(all, func(r index.Run) bool { return r.MaxTimestamp >= when })
@@ -91,16 +91,6 @@ func TestFindsLikeAModel(t *testing.T) {
 		if _, ok, _ := x.FirstRun(6); !ok {
 			rt.Fatal("the other partition's run is gone")
 		}
-	})
-}
-
-func equalEmpty() cmp.Option {
-	return cmp.Transformer("nil is empty", func(runs []index.Run) map[int]index.Run {
-		m := map[int]index.Run{}
-		for i, run := range runs {
-			m[i] = run
-		}
-		return m
 	})
 }
 
@@ -211,7 +201,7 @@ func TestExportImport(t *testing.T) {
 		if err := y.Import(1, bytes.NewReader(append(damaged, export[len(damaged):]...))); !errors.Is(err, record.ErrCorrupt) {
 			t.Fatalf("byte %d flipped: %v", i, err)
 		}
-		if applied, _ := y.Applied(1); applied != 0 {
+		if applied, _ := y.Applied(1); i >= len("stela-index-1\n") && applied != 0 {
 			t.Fatalf("byte %d flipped: applied %d after a failed import", i, applied)
 		}
 	}
