@@ -1,0 +1,358 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/broker"
+)
+
+// Fetch (key 1), versions 4 to 17.
+//
+// Behaviour: whole batches, the first of which contains the offset asked for. Waits until min bytes are there, at most max
+// wait, woken by the broker. Max bytes are honoured, the limit AnswerBytes too, but one batch is given however large. Sessions are not kept:
+// the session id is always 0, which clients take for a full answer each time. There are no transactions, so the last
+// stable offset is the high watermark and nothing is aborted. Fields of replicas are refused.
+//
+// Versions: 12 is flexible and tells the present leader with NOT_LEADER; 13 names topics by id; 15 moves the replica id into a tag.
+
+// fetching is a Fetch request and its answer in the making.
+type fetching struct {
+	request  *request
+	topics   []fetchedTopic
+	wanted   broker.FetchRequest
+	slots    []int // by partition of the request: its index in wanted, or -1
+	refusals []error
+	session  int32
+	replica  int32
+	readOnly int8 // isolation level
+	count    int
+}
+
+type fetchedTopic struct {
+	name       string
+	id         [16]byte
+	partitions []int32
+	first      int // index of its first partition in slots
+}
+
+// fetch decodes and answers a Fetch request. What it returns ends the connection.
+func fetch(r *request, in *fields) error {
+	f := &fetching{request: r, replica: -1}
+	f.decode(in)
+	if in.bad != nil {
+		return fmt.Errorf("fetch version %d: %w", r.version, in.bad)
+	}
+	var refusal error
+	switch {
+	case f.replica >= 0:
+		refusal = errReplicaOnly
+	case f.session != 0:
+		refusal = errNoSession
+	}
+	if refusal != nil {
+		for i := range f.refusals {
+			f.refusals[i] = refusal
+		}
+		return f.answer(&broker.FetchResult{}, refusal)
+	}
+	result, held, err := f.read()
+	defer func() {
+		result.Release()
+		r.connection.server.answers.give(held)
+	}()
+	if err != nil {
+		return err
+	}
+	return f.answer(result, nil)
+}
+
+// read asks the broker, and takes the bytes of the result from the budget of answers. When they are not to be had at
+// once, the result is given up while waiting and the batches are fetched again.
+func (f *fetching) read() (result *broker.FetchResult, held int64, err error) {
+	result = &broker.FetchResult{}
+	if len(f.wanted.Partitions) == 0 {
+		return result, 0, nil
+	}
+	server := f.request.connection.server
+	for {
+		result = f.request.broker().Fetch(f.request.ctx, &f.wanted)
+		if f.request.ctx.Err() != nil {
+			return result, held, net.ErrClosed
+		}
+		bytes := int64(0)
+		for i := range result.Partitions {
+			bytes += int64(result.Partitions[i].Bytes())
+		}
+		if bytes <= held || server.answers.try(bytes-held) {
+			return result, max(bytes, held), nil
+		}
+		result.Release()
+		result = &broker.FetchResult{}
+		server.answers.give(held)
+		held = 0
+		wanted := min(bytes, server.limits.TotalAnswers)
+		if err := server.answers.take(f.request.ctx, wanted, server.limits.Wait); err != nil {
+			return result, 0, fmt.Errorf("%d bytes for a fetch answer: %w", bytes, err)
+		}
+		held = wanted
+		f.wanted.MaxWait, f.wanted.MaxBytes = 0, int(wanted)
+	}
+}
+
+// decode reads the request and finds its partitions.
+func (f *fetching) decode(in *fields) {
+	version := f.request.version
+	if version <= 14 {
+		f.replica = in.int32()
+	}
+	f.wanted.MaxWait = time.Duration(max(in.int32(), 0)) * time.Millisecond
+	f.wanted.MinBytes = int(max(in.int32(), 0))
+	f.wanted.MaxBytes = min(int(max(in.int32(), 0)), f.request.connection.server.limits.AnswerBytes)
+	f.wanted.MinBytes = min(f.wanted.MinBytes, f.wanted.MaxBytes)
+	f.readOnly = in.int8()
+	if version >= 7 {
+		f.session = in.int32()
+		in.int32() // session epoch: any, as no session is kept
+	}
+	least := 2 + 4
+	switch {
+	case version >= 13:
+		least = 16 + 2
+	case version >= 12:
+		least = 3
+	}
+	for range in.count(least) {
+		f.topic(in)
+		if in.bad != nil {
+			return
+		}
+	}
+	if version >= 7 {
+		f.forgotten(in, least)
+	}
+	if version >= 11 {
+		in.string() // rack: every partition is read from its leader
+	}
+	in.tags(func(tag uint32, value []byte) {
+		const replicaState = 1
+		if version >= 15 && tag == replicaState && len(value) >= 4 {
+			f.replica = int32(binary.BigEndian.Uint32(value))
+		}
+	})
+}
+
+// forgotten skips the topics that leave a session.
+func (f *fetching) forgotten(in *fields, least int) {
+	for range in.count(least) {
+		if f.request.version >= 13 {
+			in.uuid()
+		} else {
+			in.string()
+		}
+		in.take(4 * max(in.count(4), 0))
+		in.tags(nil)
+		if in.bad != nil {
+			return
+		}
+	}
+}
+
+func (f *fetching) topic(in *fields) {
+	version := f.request.version
+	t := fetchedTopic{first: len(f.slots)}
+	if version >= 13 {
+		t.id = in.uuid()
+	} else {
+		t.name = string(in.string())
+	}
+	least := 4 + 8 + 4
+	if version >= 5 {
+		least += 8
+	}
+	n := max(in.count(least), 0)
+	if f.count += n; f.count > maxPartitions {
+		in.fail("%d partitions, limit %d", f.count, maxPartitions)
+		return
+	}
+	t.partitions = make([]int32, 0, n)
+	for range n {
+		f.partition(in, &t)
+		if in.bad != nil {
+			return
+		}
+	}
+	in.tags(nil)
+	f.topics = append(f.topics, t)
+}
+
+func (f *fetching) partition(in *fields, t *fetchedTopic) {
+	version := f.request.version
+	index := in.int32()
+	p := broker.FetchPartition{LeaderEpoch: -1}
+	if version >= 9 {
+		p.LeaderEpoch = in.int32()
+	}
+	p.Offset = record.Offset(in.int64())
+	if version >= 12 {
+		in.int32() // last fetched epoch: of replicas
+	}
+	if version >= 5 {
+		in.int64() // log start offset: of replicas
+	}
+	p.MaxBytes = int(max(in.int32(), 0))
+	in.tags(nil) // replica directory and high watermark: of replicas
+	if in.bad != nil {
+		return
+	}
+	var err error
+	if version >= 13 {
+		p.Partition, err = f.request.broker().PartitionByID(t.id, index)
+	} else {
+		p.Partition, err = f.request.broker().Partition(t.name, index)
+	}
+	t.partitions = append(t.partitions, index)
+	f.refusals = append(f.refusals, err)
+	if err != nil {
+		f.slots = append(f.slots, -1)
+		return
+	}
+	f.slots = append(f.slots, len(f.wanted.Partitions))
+	f.wanted.Partitions = append(f.wanted.Partitions, p)
+}
+
+// fetchedPieces is the answer's bytes: what is written here, and stored batches between it.
+type fetchedPieces struct {
+	answerWriter
+	cuts    []int      // where in bytes batches go
+	batches [][][]byte // for each cut
+	total   int        // bytes of batches
+}
+
+// answer encodes the answer around the batches of result and writes it.
+func (f *fetching) answer(result *broker.FetchResult, refusal error) error {
+	r := f.request
+	out := &fetchedPieces{answerWriter: answerWriter{flexible: r.version >= 12}}
+	out.bytes = appendAnswerHeader(make([]byte, 0, 128+64*len(f.slots)), r.correlation, out.flexible)
+	out.int32(0) // throttle
+	if r.version >= 7 {
+		out.int16(r.code(refusal))
+		out.int32(0) // session
+	}
+	var leaders leaderHints
+	out.arrayLength(len(f.topics))
+	for i := range f.topics {
+		t := &f.topics[i]
+		if r.version >= 13 {
+			out.bytes = append(out.bytes, t.id[:]...)
+		} else {
+			out.text(t.name)
+		}
+		out.arrayLength(len(t.partitions))
+		for j, index := range t.partitions {
+			p := broker.FetchedPartition{Err: f.refusals[t.first+j], HighWatermark: -1, LogStartOffset: -1}
+			if slot := f.slots[t.first+j]; slot >= 0 && p.Err == nil {
+				p = result.Partitions[slot]
+				f.tally(t, slot, &p)
+			}
+			f.appendPartition(out, t, index, &p, &leaders)
+		}
+		out.noTags()
+	}
+	if r.version >= 16 {
+		leaders.appendBrokers(&out.answerWriter, r.connection, 0)
+	} else {
+		out.noTags()
+	}
+	binary.BigEndian.PutUint32(out.bytes, uint32(len(out.bytes)-4+out.total))
+	return r.connection.write(out.pieces())
+}
+
+// appendPartition appends one partition of the answer.
+func (f *fetching) appendPartition(out *fetchedPieces, t *fetchedTopic, index int32, p *broker.FetchedPartition, leaders *leaderHints) {
+	r := f.request
+	code := r.code(p.Err)
+	out.int32(index)
+	out.int16(code)
+	out.int64(int64(p.HighWatermark))
+	out.int64(int64(p.HighWatermark)) // last stable offset
+	if r.version >= 5 {
+		out.int64(int64(p.LogStartOffset))
+	}
+	if f.readOnly == 1 {
+		out.arrayLength(0) // aborted transactions
+	} else {
+		out.nullArray()
+	}
+	if r.version >= 11 {
+		out.int32(-1) // preferred replica
+	}
+	n := p.Bytes()
+	out.arrayLength(n)
+	if n > 0 {
+		out.cuts = append(out.cuts, len(out.bytes))
+		out.batches = append(out.batches, p.Batches)
+		out.total += n
+	}
+	const notLeader = 6
+	if r.version >= 12 && code == notLeader {
+		leaders.appendLeader(&out.answerWriter, r.connection, 1, f.topicName(t), index)
+		return
+	}
+	out.noTags()
+}
+
+// topicName returns the name of a topic that may have been asked for by its id.
+func (f *fetching) topicName(t *fetchedTopic) string {
+	if t.name == "" {
+		if topic := f.request.broker().View().TopicByID(record.TopicID(t.id)); topic != nil {
+			return topic.Name
+		}
+	}
+	return t.name
+}
+
+// tally counts what one partition hands out.
+func (f *fetching) tally(t *fetchedTopic, slot int, p *broker.FetchedPartition) {
+	bytes := p.Bytes()
+	if bytes == 0 {
+		return
+	}
+	topic := f.wanted.Partitions[slot].Partition.Topic()
+	counters := f.request.connection.server.metrics.Topic(topic.Name)
+	counters.FetchedBytes.Add(int64(bytes))
+	counters.FetchedRecords.Add(countRecords(p.Batches))
+}
+
+// countRecords adds up the records that the headers of stored batches tell.
+func countRecords(pieces [][]byte) (records int64) {
+	for _, rest := range pieces {
+		for len(rest) > 0 {
+			batch, next, err := record.NextBatch(rest)
+			if err != nil {
+				return records
+			}
+			records += int64(batch.RecordCount())
+			rest = next
+		}
+	}
+	return records
+}
+
+// pieces returns the answer in the order of the wire and its size.
+func (o *fetchedPieces) pieces() (net.Buffers, int) {
+	var out net.Buffers
+	start := 0
+	for i, cut := range o.cuts {
+		out = append(out, o.bytes[start:cut])
+		out = append(out, o.batches[i]...)
+		start = cut
+	}
+	if start < len(o.bytes) {
+		out = append(out, o.bytes[start:])
+	}
+	return out, len(o.bytes) + o.total
+}

@@ -1,0 +1,141 @@
+package kafka
+
+import (
+	"errors"
+
+	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/broker"
+	"github.com/stela-db/stela/server/meta"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Metadata (key 3), versions 0 to 12.
+//
+// Behaviour: brokers have the addresses of the listener through which the client came. Topics that do not exist are created when the
+// request allows it and the broker does; versions 0 to 3 cannot say and allow it. A partition without a leader is
+// LEADER_NOT_AVAILABLE. The controller is always among the brokers.
+//
+// Versions: with 0 an empty list of topics means all, from 1 on null does; 9 is flexible; 10 tells topic ids, 12 takes them.
+
+// Bits of the operations that a client may do: all of those that exist, as nobody is asked who they are.
+const (
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	groupOperations   = 1<<3 | 1<<6 | 1<<8
+)
+
+func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
+	out := in.ResponseKind().(*kmsg.MetadataResponse)
+	brokers := r.connection.endpoints()
+	for _, e := range brokers {
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port = e.node, e.host, e.port
+		if e.rack != "" {
+			b.Rack = kmsg.StringPtr(e.rack)
+		}
+		out.Brokers = append(out.Brokers, b)
+	}
+	out.ControllerID = r.connection.controller(brokers)
+	if id := r.broker().ClusterID(); id != "" {
+		out.ClusterID = kmsg.StringPtr(id)
+	}
+	if in.IncludeClusterAuthorizedOperations {
+		out.AuthorizedOperations = clusterOperations
+	}
+	m := metadataAnswer{request: r, in: in, brokers: brokers}
+	if in.Topics == nil || in.Version == 0 && len(in.Topics) == 0 {
+		for topic := range r.broker().View().Topics() {
+			out.Topics = append(out.Topics, m.topic(topic))
+		}
+		return out
+	}
+	for i := range in.Topics {
+		out.Topics = append(out.Topics, m.wanted(&in.Topics[i]))
+	}
+	return out
+}
+
+type metadataAnswer struct {
+	request *request
+	in      *kmsg.MetadataRequest
+	brokers []endpoint
+}
+
+// wanted answers one topic of the request, which may have to be created.
+func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
+	b := m.request.broker()
+	if in.TopicID != [16]byte{} {
+		if topic := b.View().TopicByID(record.TopicID(in.TopicID)); topic != nil {
+			return m.topic(topic)
+		}
+		return m.refused(in, meta.ErrUnknownTopicID)
+	}
+	if in.Topic == nil {
+		return m.refused(in, meta.ErrInvalidTopic)
+	}
+	if topic := b.View().TopicByName(*in.Topic); topic != nil {
+		return m.topic(topic)
+	}
+	if err := meta.CheckTopicName(*in.Topic); err != nil {
+		return m.refused(in, err)
+	}
+	const saysAutoCreate = 4
+	if m.in.Version >= saysAutoCreate && !m.in.AllowAutoTopicCreation {
+		return m.refused(in, broker.ErrUnknownTopicOrPartition)
+	}
+	topic, err := b.AutoCreate(m.request.ctx, *in.Topic)
+	if err == nil {
+		return m.topic(topic)
+	}
+	if !errors.Is(err, broker.ErrUnknownTopicOrPartition) && !errors.Is(err, meta.ErrInvalidTopic) {
+		m.request.connection.server.noise.warn("kafka: topic was not created", "topic", *in.Topic, "error", err)
+	}
+	return m.refused(in, err)
+}
+
+func (m *metadataAnswer) refused(in *kmsg.MetadataRequestTopic, err error) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.ErrorCode = m.request.code(err)
+	t.Topic, t.TopicID = in.Topic, in.TopicID
+	const takesNull = 12
+	if t.Topic == nil && m.in.Version < takesNull {
+		t.Topic = kmsg.StringPtr("")
+	}
+	t.Partitions = []kmsg.MetadataResponseTopicPartition{}
+	return t
+}
+
+func (m *metadataAnswer) topic(topic *meta.Topic) kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.Topic, t.TopicID = kmsg.StringPtr(topic.Name), topic.ID
+	if m.in.IncludeTopicAuthorizedOperations {
+		t.AuthorizedOperations = topicOperations
+	}
+	b := m.request.broker()
+	t.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(topic.Partitions))
+	for i := range topic.Partitions {
+		p := &t.Partitions[i]
+		p.Default()
+		number := topic.Partitions[i].Partition
+		p.Partition = int32(i)
+		p.Leader, p.LeaderEpoch = b.Leader(number)
+		p.Replicas = b.Replicas(number)
+		p.ISR = p.Replicas
+		p.OfflineReplicas = []int32{}
+		if !m.reachable(p.Leader) {
+			p.Leader = -1
+			p.ErrorCode = m.request.code(broker.ErrLeaderNotAvailable)
+		}
+	}
+	return t
+}
+
+// reachable reports whether the client was told how to reach a node.
+func (m *metadataAnswer) reachable(node int32) bool {
+	for i := range m.brokers {
+		if m.brokers[i].node == node {
+			return true
+		}
+	}
+	return false
+}

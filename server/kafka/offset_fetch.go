@@ -1,0 +1,109 @@
+package kafka
+
+import (
+	"github.com/stela-db/stela/server/group"
+	"github.com/stela-db/stela/server/meta"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// OffsetFetch (key 9), versions 1 to 9.
+//
+// Behaviour: committed offsets; -1 without an error for a group, topic or partition that has none. All commits are
+// stable, as there are no transactions.
+//
+// Versions: 2 can ask for everything and answers an error for the whole group; 5 adds leader epochs; 6 is flexible; 8 asks for
+// many groups at once; 9 adds member ids, which only the newer group protocol uses.
+
+func offsetFetch(r *request, in *kmsg.OffsetFetchRequest) kmsg.Response {
+	out := in.ResponseKind().(*kmsg.OffsetFetchResponse)
+	const asksForMany, answersGroupError = 8, 2
+	if in.Version >= asksForMany {
+		for i := range in.Groups {
+			out.Groups = append(out.Groups, fetchedGroup(r, &in.Groups[i]))
+		}
+		return out
+	}
+	fetch := &group.OffsetFetch{Group: in.Group, All: in.Topics == nil}
+	for i := range in.Topics {
+		fetch.Topics = append(fetch.Topics, group.FetchTopic{Name: in.Topics[i].Topic, Partitions: in.Topics[i].Partitions})
+	}
+	results, err := fetchOffsets(r, fetch)
+	code := r.code(err)
+	out.ErrorCode = code
+	out.Topics = []kmsg.OffsetFetchResponseTopic{}
+	if err != nil && in.Version < answersGroupError {
+		results = noOffsets(fetch)
+	}
+	for i := range results {
+		topic := kmsg.NewOffsetFetchResponseTopic()
+		topic.Topic = results[i].Name
+		for _, p := range results[i].Partitions {
+			partition := kmsg.NewOffsetFetchResponseTopicPartition()
+			partition.Partition, partition.Offset, partition.LeaderEpoch = p.Index, int64(p.Offset), p.LeaderEpoch
+			partition.Metadata, partition.ErrorCode = kmsg.StringPtr(p.Metadata), code
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		out.Topics = append(out.Topics, topic)
+	}
+	return out
+}
+
+// fetchedGroup answers one group of version 8 and above.
+func fetchedGroup(r *request, in *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+	out := kmsg.NewOffsetFetchResponseGroup()
+	out.Group = in.Group
+	out.Topics = []kmsg.OffsetFetchResponseGroupTopic{}
+	fetch := &group.OffsetFetch{Group: in.Group, All: in.Topics == nil}
+	for i := range in.Topics {
+		fetch.Topics = append(fetch.Topics, group.FetchTopic{Name: in.Topics[i].Topic, Partitions: in.Topics[i].Partitions})
+	}
+	results, err := fetchOffsets(r, fetch)
+	out.ErrorCode = r.code(err)
+	for i := range results {
+		topic := kmsg.NewOffsetFetchResponseGroupTopic()
+		topic.Topic = results[i].Name
+		for _, p := range results[i].Partitions {
+			partition := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+			partition.Partition, partition.Offset, partition.LeaderEpoch = p.Index, int64(p.Offset), p.LeaderEpoch
+			partition.Metadata = kmsg.StringPtr(p.Metadata)
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		out.Topics = append(out.Topics, topic)
+	}
+	return out
+}
+
+// fetchOffsets asks the coordinator. Offsets of a topic that was deleted, and perhaps made anew since, are none.
+func fetchOffsets(r *request, fetch *group.OffsetFetch) ([]group.FetchTopicResult, error) {
+	response, err := r.broker().Group(r.ctx, fetch.Group, fetch)
+	result, ok := response.(*group.FetchResult)
+	if err != nil || !ok || result == nil {
+		return nil, err
+	}
+	view := r.broker().View()
+	for i := range result.Topics {
+		dropStale(view.TopicByName(result.Topics[i].Name), result.Topics[i].Partitions)
+	}
+	return result.Topics, nil
+}
+
+func dropStale(topic *meta.Topic, partitions []group.FetchPartitionResult) {
+	for i := range partitions {
+		p := &partitions[i]
+		if number, ok := partitionNumber(topic, p.Index); ok && p.Offset >= 0 && number != p.Number {
+			*p = group.FetchPartitionResult{Index: p.Index, Offset: -1, LeaderEpoch: -1}
+		}
+	}
+}
+
+// noOffsets answers every partition that was asked for with none.
+func noOffsets(fetch *group.OffsetFetch) []group.FetchTopicResult {
+	out := make([]group.FetchTopicResult, len(fetch.Topics))
+	for i, t := range fetch.Topics {
+		out[i].Name = t.Name
+		for _, index := range t.Partitions {
+			out[i].Partitions = append(out[i].Partitions, group.FetchPartitionResult{Index: index, Offset: -1, LeaderEpoch: -1})
+		}
+	}
+	return out
+}

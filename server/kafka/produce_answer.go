@@ -1,0 +1,207 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/stela-db/stela/server/broker"
+)
+
+// produceAnswer collects the results of one Produce request, which come from any goroutine.
+type produceAnswer struct {
+	connection  *connection
+	api         *api
+	version     int16
+	acks        int16
+	correlation int32
+	began       time.Time // when the last byte was read
+	topics      []*producedTopic
+	open        atomic.Int32 // batches without a result, and the reader while it decodes
+	ready       bool         // guarded by the connection's mutex
+}
+
+// producedTopic is one topic of a request. Its partitions lie in pieces, so that the broker may write results
+// while the reader adds more.
+type producedTopic struct {
+	name   string
+	pieces [][]producedPartition
+	count  int
+}
+
+// pieceLength bounds what is allocated for partitions that were only announced.
+const pieceLength = 64
+
+// producedPartition is the answer for one partition.
+type producedPartition struct {
+	answer     *produceAnswer
+	index      int32
+	batchBytes int32
+	records    int32
+	result     broker.ProduceResult
+}
+
+func (a *produceAnswer) addTopic(name string) *producedTopic {
+	topic := &producedTopic{name: name}
+	a.topics = append(a.topics, topic)
+	return topic
+}
+
+// add appends a partition; more, this one included, are announced.
+func (t *producedTopic) add(answer *produceAnswer, index int32, more int) *producedPartition {
+	last := len(t.pieces) - 1
+	if last < 0 || len(t.pieces[last]) == cap(t.pieces[last]) {
+		t.pieces = append(t.pieces, make([]producedPartition, 0, min(more, pieceLength)))
+		last++
+	}
+	t.pieces[last] = append(t.pieces[last], producedPartition{answer: answer, index: index})
+	t.count++
+	return &t.pieces[last][len(t.pieces[last])-1]
+}
+
+// refuse answers a partition whose batch does not go to the broker.
+func (p *producedPartition) refuse(err error) {
+	p.result = broker.ProduceResult{Err: err, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1}
+}
+
+// done takes the broker's result.
+func (p *producedPartition) done(result broker.ProduceResult) {
+	p.result = result
+	p.answer.finish()
+}
+
+// finish takes one off what is open; the last one lets the writer have the answer.
+func (a *produceAnswer) finish() {
+	if a.open.Add(-1) > 0 {
+		return
+	}
+	c := a.connection
+	c.mu.Lock()
+	a.ready = true
+	if c.pending[0] == a {
+		c.changed.Broadcast()
+	}
+	c.mu.Unlock()
+}
+
+// append appends the answer to dst, or nothing with acks 0, and counts it. errNoAnswer asks to close the connection.
+func (a *produceAnswer) append(dst []byte) ([]byte, error) {
+	r := &request{header: header{key: keyProduce, version: a.version}, connection: a.connection}
+	start := len(dst)
+	out := answerWriter{flexible: a.version >= a.api.flexible}
+	out.bytes = appendAnswerHeader(dst, a.correlation, out.flexible)
+	var leaders leaderHints
+	out.arrayLength(len(a.topics))
+	for _, topic := range a.topics {
+		out.text(topic.name)
+		out.arrayLength(topic.count)
+		for _, piece := range topic.pieces {
+			for i := range piece {
+				a.appendPartition(&out, r, topic, &piece[i], &leaders)
+			}
+		}
+		out.noTags()
+	}
+	out.int32(0) // throttle
+	leaders.appendBrokers(&out, a.connection, 0)
+	a.api.metrics.Latency.Observe(time.Since(a.began))
+	if r.failed {
+		a.api.metrics.Errors.Add(1)
+	}
+	if a.acks == 0 {
+		if r.failed {
+			return dst, errNoAnswer
+		}
+		return dst, nil
+	}
+	finishAnswer(out.bytes[start:])
+	return out.bytes, nil
+}
+
+func (a *produceAnswer) appendPartition(out *answerWriter, r *request, topic *producedTopic, p *producedPartition, leaders *leaderHints) {
+	result := &p.result
+	code := r.code(result.Err)
+	if code == 0 && p.batchBytes > 0 {
+		counters := a.connection.server.metrics.Topic(topic.name)
+		counters.ProducedBytes.Add(int64(p.batchBytes))
+		counters.ProducedRecords.Add(int64(p.records))
+	}
+	out.int32(p.index)
+	out.int16(code)
+	out.int64(int64(result.BaseOffset))
+	out.int64(result.LogAppendTime)
+	if a.version >= 5 {
+		out.int64(int64(result.LogStartOffset))
+	}
+	if a.version >= 8 {
+		out.arrayLength(len(result.RecordErrors))
+		for _, e := range result.RecordErrors {
+			out.int32(e.Index)
+			out.nullableText(&e.Message)
+			out.noTags()
+		}
+		out.nullableText(message(result.Err))
+	}
+	if a.version >= 10 && errors.Is(result.Err, broker.ErrNotLeader) {
+		leaders.appendLeader(out, a.connection, 0, topic.name, p.index)
+		return
+	}
+	out.noTags()
+}
+
+// answerWriter appends values to an answer that is written by hand.
+type answerWriter struct {
+	bytes    []byte
+	flexible bool
+}
+
+func (w *answerWriter) int8(v int8)   { w.bytes = append(w.bytes, byte(v)) }
+func (w *answerWriter) int16(v int16) { w.bytes = binary.BigEndian.AppendUint16(w.bytes, uint16(v)) }
+func (w *answerWriter) int32(v int32) { w.bytes = binary.BigEndian.AppendUint32(w.bytes, uint32(v)) }
+func (w *answerWriter) int64(v int64) { w.bytes = binary.BigEndian.AppendUint64(w.bytes, uint64(v)) }
+
+// arrayLength appends the length before an array or bytes.
+func (w *answerWriter) arrayLength(n int) {
+	if w.flexible {
+		w.bytes = binary.AppendUvarint(w.bytes, uint64(n)+1)
+	} else {
+		w.int32(int32(n))
+	}
+}
+
+// nullArray appends the length of an array that is null.
+func (w *answerWriter) nullArray() {
+	if w.flexible {
+		w.bytes = append(w.bytes, 0)
+	} else {
+		w.int32(-1)
+	}
+}
+
+func (w *answerWriter) text(s string) {
+	if w.flexible {
+		w.bytes = binary.AppendUvarint(w.bytes, uint64(len(s))+1)
+	} else {
+		w.int16(int16(len(s)))
+	}
+	w.bytes = append(w.bytes, s...)
+}
+
+func (w *answerWriter) nullableText(s *string) {
+	switch {
+	case s != nil:
+		w.text(*s)
+	case w.flexible:
+		w.bytes = append(w.bytes, 0)
+	default:
+		w.int16(-1)
+	}
+}
+
+// noTags ends a structure that has no tagged fields.
+func (w *answerWriter) noTags() {
+	if w.flexible {
+		w.bytes = append(w.bytes, 0)
+	}
+}

@@ -1,0 +1,37 @@
+package kafka
+
+import (
+	"github.com/stela-db/stela/server/group"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// SyncGroup (key 14), versions 0 to 5.
+//
+// Behaviour: the leader brings everyone's assignment; all get theirs once it is committed.
+//
+// Versions: 3 adds static members; 4 is flexible; 5 adds protocol type and name, which must be the group's.
+
+func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
+	out := in.ResponseKind().(*kmsg.SyncGroupResponse)
+	sync := &group.Sync{
+		Group:        in.Group,
+		MemberID:     in.MemberID,
+		InstanceID:   value(in.InstanceID),
+		Generation:   in.Generation,
+		ProtocolType: value(in.ProtocolType),
+		Protocol:     value(in.Protocol),
+	}
+	for _, a := range in.GroupAssignment {
+		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: a.MemberAssignment})
+	}
+	response, err := r.broker().Group(r.ctx, in.Group, sync)
+	out.ErrorCode = r.code(err)
+	out.MemberAssignment = []byte{}
+	if result, ok := response.(*group.SyncResult); ok && result != nil && err == nil {
+		out.ProtocolType, out.Protocol = kmsg.StringPtr(result.ProtocolType), kmsg.StringPtr(result.Protocol)
+		if result.Assignment != nil {
+			out.MemberAssignment = result.Assignment
+		}
+	}
+	return out
+}
