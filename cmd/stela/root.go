@@ -11,7 +11,6 @@ import (
 type general struct {
 	*terminal
 
-	Config  string
 	Brokers []string
 	HTTP    string
 	Output  string
@@ -53,12 +52,12 @@ command line wins over the environment, the environment over the file.`,
 	root.SetErr(t.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	flags := root.PersistentFlags()
-	flags.StringVar(&g.Config, "config", "", "YAML `file` with flags as keys")
+	flags.String("config", "", "YAML `file` with flags as keys")
 	flags.StringSliceVarP(&g.Brokers, "brokers", "b", []string{defaultBroker}, "Kafka `addresses` of the cluster, comma separated")
 	flags.StringVar(&g.HTTP, "http", defaultHTTP, "HTTP `address` of a node")
 	flags.StringVarP(&g.Output, "output", "o", "table", "table, json or yaml")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := applySettings(cmd, g); err != nil {
+		if err := applySettings(cmd, g.Getenv); err != nil {
 			return err
 		}
 		return checkOutput(g.Output)

@@ -2,12 +2,156 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/server"
 )
 
-func newServe(g *general) *cobra.Command {
-	return &cobra.Command{Use: "serve", RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), g) }}
+// serve holds the flags of one node.
+type serve struct {
+	*general
+	node        int32
+	data        string
+	kafka       []string
+	http        string
+	raft        string
+	peers       []string
+	dataShards  int
+	autoCreate  bool
+	settings    []string
+	segment     byteCount
+	tail        byteCount
+	indexCache  byteCount
+	heartbeat   time.Duration
+	diskHang    time.Duration
+	retainEvery time.Duration
+	logLevel    string
+	logFormat   string
 }
 
-func serve(context.Context, *general) error { return nil }
+func newServe(g *general) *cobra.Command {
+	c := &serve{general: g, segment: 64 << 20, tail: 32 << 20, indexCache: 8 << 20}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run one node",
+		Long: `Run one node in the foreground until SIGTERM or Ctrl-C. Without flags it is a
+cluster of its own that makes topics when they are first named. For a cluster
+every node gets the same --peers and its own --node.
+
+A Kafka listener is [name://]host:port[,advertised-host:port]: where to listen,
+and what to tell clients when that differs. --kafka may be repeated. GOMEMLIMIT is
+respected; without it the memory is bounded by the sizes below and the requests
+in flight.`,
+		Example: `  stela serve
+  stela serve --data /var/lib/stela --kafka 0.0.0.0:9092,broker1.example.com:9092
+  stela serve --node 1 --peers 1=10.0.0.1:33145,2=10.0.0.2:33145,3=10.0.0.3:33145
+  STELA_DATA=/srv/stela stela serve --config /etc/stela.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
+	}
+	flags := cmd.Flags()
+	flags.Int32Var(&c.node, "node", server.DefaultNode, "this node's number, from 1")
+	flags.StringVar(&c.data, "data", server.DefaultData, "the `folder` for everything that must survive")
+	flags.StringArrayVar(&c.kafka, "kafka", []string{server.DefaultKafkaAddress}, "a `listener` for Kafka clients; may be repeated")
+	flags.StringVar(&c.http, "http", server.DefaultHTTPAddress, "the `address` for health, metrics and streams")
+	flags.StringVar(&c.raft, "raft", "", "the `address` to listen on for other nodes (default this node's in --peers)")
+	flags.StringArrayVar(&c.peers, "peers", nil, "all nodes as `1=host:port,2=host:port,...`, this one included; none for a single node")
+	flags.IntVar(&c.dataShards, "data-shards", 1, "how many shards a cluster that is formed now spreads its partitions over")
+	flags.BoolVar(&c.autoCreate, "auto-create", true, "make a topic when a client first names it")
+	flags.StringArrayVarP(&c.settings, "broker-config", "c", nil, "a default under Kafka's `name=value`, such as num.partitions=6; may be repeated")
+	flags.Var(&c.segment, "segment-bytes", "size of one log file")
+	flags.Var(&c.tail, "tail-bytes", "how much of the log's end is kept in memory for followers and consumers")
+	flags.Var(&c.indexCache, "index-cache-bytes", "memory for the index's block cache")
+	flags.DurationVar(&c.heartbeat, "heartbeat", 0, "heartbeat and election timeout (default 500ms, 50ms for a single node)")
+	flags.DurationVar(&c.diskHang, "disk-hang", 2*time.Second, "a write or sync that takes longer ends the process")
+	flags.DurationVar(&c.retainEvery, "retention-check", time.Minute, "how often data beyond its retention is looked for")
+	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	return cmd
+}
+
+// config turns the flags into the server's configuration.
+func (c *serve) config() (server.Config, error) {
+	logger, err := newLogger(c.Err, c.logLevel, c.logFormat)
+	if err != nil {
+		return server.Config{}, err
+	}
+	config := server.Config{
+		Node: c.node, Data: c.data, HTTP: c.http, Cluster: c.raft, DataShards: c.dataShards, NoAutoCreate: !c.autoCreate,
+		SegmentBytes: int64(c.segment), TailBytes: int64(c.tail), IndexBytes: int64(c.indexCache),
+		Timing: server.Timing{Heartbeat: c.heartbeat, DiskHang: c.diskHang, Retention: c.retainEvery},
+		Logger: logger, Version: currentVersion().Version,
+		BrokerConfigs: map[string]string{},
+	}
+	for _, text := range c.kafka {
+		l, err := parseListener(text)
+		if err != nil {
+			return config, wrongSetting("kafka", err)
+		}
+		config.Kafka = append(config.Kafka, server.Listener(l))
+	}
+	if config.Peers, err = parsePeers(c.peers); err != nil {
+		return config, wrongSetting("peers", err)
+	}
+	settings, err := parseAssignments(c.settings)
+	if err != nil {
+		return config, err
+	}
+	for name, value := range settings {
+		config.BrokerConfigs[name] = *value
+	}
+	if err := config.Validate(); err != nil {
+		return config, wrongSetting("", err)
+	}
+	return config, nil
+}
+
+// wrongSetting is a value that may come from the command line, the environment or the file.
+func wrongSetting(flag string, err error) error {
+	if flag != "" {
+		err = fmt.Errorf("--%s: %w", flag, err)
+	}
+	return advise(err, "see 'stela serve --help'")
+}
+
+func (c *serve) run(ctx context.Context) error {
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	logger := config.Logger
+	config.Fatal = func(err error) { os.Exit(report(c.Err, nil, err)) } // The disk may hang: nothing orderly is tried.
+	node, err := server.New(config)
+	if err != nil {
+		return explainServe(err)
+	}
+	addresses := node.Addresses()
+	logger.Info("node is up", "node", config.Node, "data", config.Data, "kafka", addresses.Kafka, "http", addresses.HTTP,
+		"version", config.Version)
+	err = node.Run(ctx)
+	if err == nil {
+		logger.Info("node has stopped", "node", config.Node)
+	}
+	return err
+}
+
+// explainServe says what to do when a node does not start.
+func explainServe(err error) error {
+	var hinted *hint
+	switch {
+	case errors.As(err, &hinted):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return advise(err, "look at it with 'stela dump'; nothing was changed")
+	case strings.Contains(err.Error(), "is in use by another process"):
+		return advise(err, "stop the other process or choose another --data")
+	}
+	return err
+}

@@ -21,13 +21,12 @@ const maxConfigBytes = 1 << 20
 // applySettings gives every flag that the command line left out its value from
 // the environment or, failing that, from the file. An unknown key in the file is
 // an error; a key of another command's flag is not.
-func applySettings(cmd *cobra.Command, g *general) error {
-	if !cmd.Flags().Changed("config") {
-		if path, ok := g.Getenv(environmentPrefix + "CONFIG"); ok {
-			g.Config = path
-		}
+func applySettings(cmd *cobra.Command, getenv func(string) (string, bool)) error {
+	path := cmd.Flag("config").Value.String()
+	if named, ok := getenv(environmentPrefix + "CONFIG"); ok && !cmd.Flag("config").Changed {
+		path = named
 	}
-	file, err := readConfig(g.Config, flagNames(cmd.Root()))
+	file, err := readConfig(path, flagNames(cmd.Root()))
 	if err != nil {
 		return err
 	}
@@ -37,12 +36,12 @@ func applySettings(cmd *cobra.Command, g *general) error {
 			return
 		}
 		name := environmentName(flag.Name)
-		if value, ok := g.Getenv(name); ok {
+		if value, ok := getenv(name); ok {
 			failed = setFlag(cmd.Flags(), flag, "environment variable "+name, splitValue(flag, value))
 			return
 		}
 		if key, ok := file[flag.Name]; ok {
-			failed = setFlag(cmd.Flags(), flag, fmt.Sprintf("config file %s line %d: key %s", g.Config, key.line, flag.Name), key.values)
+			failed = setFlag(cmd.Flags(), flag, fmt.Sprintf("config file %s line %d: key %s", path, key.line, flag.Name), key.values)
 		}
 	})
 	return failed
@@ -150,7 +149,7 @@ func readConfig(path string, known []string) (map[string]fileKey, error) {
 }
 
 // scalars turns a YAML value into flag values: a scalar is one, a list is one per
-// item, a mapping is one "k=v,k=v".
+// item, a mapping is one "k=v" per entry.
 func scalars(node *yaml.Node) ([]string, error) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -178,7 +177,7 @@ func scalars(node *yaml.Node) ([]string, error) {
 			}
 			pairs = append(pairs, node.Content[i].Value+"="+node.Content[i+1].Value)
 		}
-		return []string{strings.Join(pairs, ",")}, nil
+		return pairs, nil
 	}
 	return nil, errors.New("not a value that a flag can take")
 }

@@ -55,4 +55,3 @@ func firstFailure(err error, message string) error {
 	}
 	return fmt.Errorf("%w (%s)", err, message)
 }
-
