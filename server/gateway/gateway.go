@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -94,7 +95,7 @@ type Server struct {
 	mappings []mapping
 	memory   *budget
 	scrape   sync.Mutex // guards nothing but memory: scrapes are serial
-	listener *listener
+	conns    connections
 	http     fasthttp.Server
 	counts   counts
 
@@ -115,7 +116,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
-	s.listener = newListener(raw, s.logger)
+	s.listen(raw)
 	s.observe()
 	return s, nil
 }
@@ -132,53 +133,60 @@ func newServer(config Config, verbs verbs) *Server {
 	s.life, s.finish = context.WithCancel(context.Background())
 	s.counts = newCounts(config.Metrics)
 	s.routes = s.table()
+	s.conns = connections{
+		logger: config.Logger,
+		limit:  config.MaxConnections, limitIP: config.MaxConnectionsPerIP,
+		open:    config.Metrics.Counter("stela_http_connections_opened_total", "HTTP connections that were served."),
+		closed:  config.Metrics.Counter("stela_http_connections_closed_total", "HTTP connections that were served and have ended."),
+		refused: config.Metrics.Counter("stela_http_connections_refused_total", "HTTP connections over a limit."),
+		done:    make(chan struct{}), conns: map[*conn]bool{}, perIP: map[netip.Addr]int{},
+		serve: s.http.ServeConn,
+	}
 	s.http = fasthttp.Server{
-		Handler:            s.handle,
-		ErrorHandler:       s.unreadable,
-		Logger:             printer{s.logger},
-		Name:               "stela",
-		ReadBufferSize:     maxHeadBytes,
-		MaxRequestBodySize: config.MaxBodyBytes,
-		StreamRequestBody:  true, // so that a body is read only when there is memory for it
-		Concurrency:        config.MaxConnections,
-		MaxConnsPerIP:      config.MaxConnectionsPerIP,
-		ReadTimeout:        config.ReadTimeout,
-		WriteTimeout:       config.WriteTimeout,
-		IdleTimeout:        config.IdleTimeout,
-		CloseOnShutdown:    true,
-		// fasthttp's own date comes from a goroutine that never ends; handle writes it instead.
-		NoDefaultDate:                true,
+		Handler:                      s.handle,
+		ErrorHandler:                 s.unreadable,
+		ConnState:                    s.conns.state,
+		Logger:                       printer{s.logger},
+		Name:                         "stela",
+		ReadBufferSize:               maxHeadBytes,
+		MaxRequestBodySize:           config.MaxBodyBytes,
+		StreamRequestBody:            true, // so that a body is read only when there is memory for it
+		ReadTimeout:                  config.ReadTimeout,
+		WriteTimeout:                 config.WriteTimeout,
+		IdleTimeout:                  config.IdleTimeout,
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
 	}
 	return s
 }
 
+// listen takes the listener over.
+func (s *Server) listen(raw net.Listener) {
+	s.conns.listener = raw
+	// The date comes from a goroutine of fasthttp's that never ends. A network in
+	// memory is a simulation's, where all that was begun has to end.
+	_, tcp := raw.Addr().(*net.TCPAddr)
+	s.http.NoDefaultDate = !tcp
+}
+
 // Address returns the "host:port" that is listened on.
-func (s *Server) Address() net.Addr { return s.listener.Addr() }
+func (s *Server) Address() net.Addr { return s.conns.listener.Addr() }
 
 // Serve answers requests until Close; then it returns nil. An error means that the listener broke.
 func (s *Server) Serve() error {
-	if err := s.http.Serve(s.listener); err != nil && s.life.Err() == nil {
+	if err := s.conns.accept(); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
 	return nil
 }
 
 // Close stops listening, lets answers under way be finished within Config.CloseTimeout,
-// and ends all connections. Waits of readers end at once.
+// and ends all connections. Waits of readers end at once. More calls do nothing.
 func (s *Server) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.finish()
-		ctx, cancel := context.WithTimeout(context.Background(), s.config.CloseTimeout)
-		defer cancel()
-		err = s.http.ShutdownWithContext(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = nil // those that are left are cut
-		}
-		err = errors.Join(err, s.listener.Close())
-		s.listener.cut()
+		err = s.conns.close(s.config.CloseTimeout)
 	})
 	return err
 }

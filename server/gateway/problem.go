@@ -51,7 +51,8 @@ func overloaded(format string, args ...any) *problem {
 	return p
 }
 
-func (p *problem) write(response *fasthttp.Response) {
+// body returns the problem's document.
+func (p *problem) body() []byte {
 	b := []byte(`{"type":`)
 	b = appendString(b, problemPrefix+p.name)
 	b = append(b, `,"title":`...)
@@ -68,10 +69,14 @@ func (p *problem) write(response *fasthttp.Response) {
 		b = append(b, ':')
 		b = append(b, m.value...)
 	}
+	return append(b, '}', '\n')
+}
+
+func (p *problem) write(response *fasthttp.Response) {
 	response.SetStatusCode(p.status)
 	response.Header.SetContentType(contentProblem)
 	if p.retryAfter > 0 {
 		response.Header.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	response.SetBodyRaw(append(b, '}', '\n'))
+	response.SetBodyRaw(p.body())
 }

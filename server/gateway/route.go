@@ -132,13 +132,15 @@ func (s *Server) handle(http *fasthttp.RequestCtx) {
 	ctx, cancel := context.WithTimeout(s.life, s.config.RequestTimeout)
 	defer cancel()
 	r := &request{http: http, ctx: ctx}
-	setDate(&http.Response)
 	found, err := s.find(r)
 	if err == nil {
 		err = s.run(found, r)
 	}
 	if err != nil {
 		s.refuse(r, err)
+	}
+	if s.life.Err() != nil {
+		http.Response.SetConnectionClose()
 	}
 	if found == nil {
 		s.counts.unrouted.Add(1)
@@ -172,7 +174,6 @@ func (s *Server) refuse(r *request, err error) {
 // unreadable answers what could not be read as a request. The connection is closed after it.
 func (s *Server) unreadable(http *fasthttp.RequestCtx, err error) {
 	s.counts.unreadable.Add(1)
-	setDate(&http.Response)
 	var small *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &small):
@@ -189,8 +190,4 @@ func (s *Server) unreadable(http *fasthttp.RequestCtx, err error) {
 func isTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
-func setDate(response *fasthttp.Response) {
-	response.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 }
