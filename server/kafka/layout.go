@@ -83,7 +83,7 @@ func (f *field) leastElement(version int16, flexible bool) int {
 func (f *field) memory() int {
 	switch f.kind {
 	case kindFixed:
-		return max(f.bytes, 1)
+		return max(f.bytes, 8)
 	case kindString:
 		return 16
 	}

@@ -48,7 +48,7 @@ func (l Limits) withDefaults() Limits {
 	setDuration(&l.Write, 30*time.Second)
 	setDuration(&l.Wait, 30*time.Second)
 	// One request must fit into the whole, or it would wait for ever.
-	l.TotalBytes = max(l.TotalBytes, 2*int64(max(l.RequestBytes, l.ProduceBytes)))
+	l.TotalBytes = max(l.TotalBytes, int64(l.RequestBytes+memoryMost), 2*int64(l.ProduceBytes))
 	l.TotalAnswers = max(l.TotalAnswers, 2*int64(l.AnswerBytes))
 	return l
 }
@@ -62,9 +62,10 @@ const (
 	maxTagBytes = 128 << 10
 	// maxDepth bounds the nesting of arrays; the deepest layout here has three.
 	maxDepth = 8
-	// memoryFloor and memoryFactor bound what decoding a request may allocate: floor + factor times its bytes.
+	// What decoding a request may allocate: floor + factor times its bytes, but no more than most.
 	memoryFloor  = 64 << 10
-	memoryFactor = 16
+	memoryFactor = 24
+	memoryMost   = 64 << 20
 	// maxPartitions bounds the partitions of one Produce or Fetch request.
 	maxPartitions = 100_000
 	// handOver is how many bytes of batches are collected before they go to the broker.

@@ -7,11 +7,17 @@ func scan(layout []field, body []byte, version int16, flexible bool) (memory int
 	s := scanner{
 		fields:  fields{rest: body, flexible: flexible},
 		version: version,
-		limit:   memoryFloor + memoryFactor*len(body),
+		limit:   min(memoryFloor+memoryFactor*len(body), memoryMost),
 	}
 	s.structure(layout, 0)
 	return s.memory, s.bad
 }
+
+// What kmsg keeps for unknown tags: a map, and its entries.
+const (
+	mapMemory = 384
+	tagMemory = 48
+)
 
 type scanner struct {
 	fields
@@ -31,7 +37,11 @@ func (s *scanner) structure(layout []field, depth int) {
 		}
 	}
 	if s.bad == nil {
-		s.tags(func(_ uint32, value []byte) { s.allocate(64 + len(value)) })
+		first := mapMemory
+		s.tags(func(_ uint32, value []byte) {
+			s.allocate(first + tagMemory + len(value))
+			first = 0
+		})
 	}
 }
 
