@@ -36,6 +36,7 @@ type Shard struct {
 	log     *Log
 	number  record.Shard
 	applied atomic.Uint64
+	told    atomic.Bool // SetApplied was called since Open: applied is more than a hint
 
 	mu         sync.Mutex // guards the rest; taken before writer.mu and tail.mu
 	synced     *sync.Cond // durable moved, the window shrank, or the log failed
@@ -254,8 +255,8 @@ func (s *Shard) Truncate(from record.Index) error {
 
 // Forget moves First beyond through: Raft will not ask for what is before. Nothing is removed
 // from disk, Scan still finds it. When that empties the window, Forget waits until it is
-// durable, so that what Raft has forgotten does not come back after a crash; entries that were not
-// applied here then count as superseded.
+// durable, so that what Raft has forgotten does not come back after a crash; if SetApplied was
+// called since Open, entries beyond it then count as superseded.
 func (s *Shard) Forget(through record.Index) error {
 	s.mu.Lock()
 	end, err := s.forget(through)
@@ -274,7 +275,7 @@ func (s *Shard) forget(through record.Index) (record.Position, error) {
 	}
 	var superseded segment.Superseded
 	applied := record.Index(s.applied.Load())
-	if through >= last && applied != 0 && applied < last {
+	if through >= last && s.told.Load() && applied < last {
 		from := max(applied+1, s.window.begin())
 		number, _ := segment.Split(s.window.at(from).position)
 		superseded = segment.Superseded{From: from, Last: last, Segment: number}
@@ -310,6 +311,7 @@ func (it *item) alone() []item { return []item{*it} }
 // SetApplied tells how far the state machine is, for the headers of later records, and lets go of
 // tails that were kept for it. It never goes back.
 func (s *Shard) SetApplied(i record.Index) {
+	s.told.Store(true)
 	for {
 		old := s.applied.Load()
 		if uint64(i) <= old {

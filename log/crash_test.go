@@ -1,0 +1,120 @@
+package log
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// crashed is what a loss of power left at some moment.
+type crashed struct {
+	fs      *vfs.MemFS
+	percent int
+	op      int
+	acked   int // at least this state survived
+}
+
+// crashes runs f on a disk whose possible contents after a loss of power are taken
+// before each operation that changes it. acked tells the state that is known to be durable.
+func crashes(seed uint64, acked *atomic.Int64, f func(fs FS)) []crashed {
+	disk := vfs.NewCrashableMem()
+	var all []crashed
+	random := rand.New(rand.NewPCG(seed, 3))
+	turn := make(chan struct{}, 1) // one operation at a time is looked at
+	ops := 0
+	f(errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsRead {
+			return nil
+		}
+		turn <- struct{}{}
+		ops++
+		for _, percent := range []int{0, 50, 100} {
+			c := crashed{percent: percent, op: ops, acked: int(acked.Load())}
+			c.fs = disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: random})
+			all = append(all, c)
+		}
+		<-turn
+		return nil
+	})))
+	return all
+}
+
+// recoverAndCheck opens what a crash left, compares it with the states, and goes on with it.
+func recoverAndCheck(t *testing.T, m *model, c crashed) {
+	t.Helper()
+	config := testConfig(c.fs)
+	l, err := Open(config)
+	if err != nil {
+		t.Fatalf("operation %d, %d %% of unsynced data: %v", c.op, c.percent, err)
+	}
+	found := -1
+	last := ""
+	for i := len(m.states) - 1; i >= c.acked && found < 0; i-- {
+		if differs := matches(l, m.states[i]); differs == "" {
+			found = i
+		} else {
+			last = differs
+		}
+	}
+	if found < 0 {
+		t.Fatalf("operation %d, %d %%: the log is at none of the states %d to %d: %s", c.op, c.percent, c.acked, len(m.states)-1, last)
+	}
+	state := m.states[found]
+	check(t, l, state)
+	// It must be possible to go on, and what is then acknowledged must be there after the next start.
+	next := &model{log: l, random: rand.New(rand.NewPCG(uint64(c.op), 1)), term: m.term + 1, now: cloneState(state), upTo: newUpTo()}
+	for _, number := range modelShards {
+		next.now[number].told = true
+		l.Shard(number).SetApplied(next.now[number].applied)
+		next.append(t, number)
+		next.wait(t, number)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, config)
+	if differs := matches(l, next.now); differs != "" {
+		t.Fatalf("operation %d, %d %%: after going on: %s", c.op, c.percent, differs)
+	}
+	check(t, l, next.now)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCrashAtEveryOperation(t *testing.T) {
+	images := 0
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			var acked atomic.Int64
+			var m *model
+			all := crashes(seed, &acked, func(fs FS) {
+				l, err := Open(testConfig(fs))
+				if err != nil {
+					t.Fatal(err)
+				}
+				m = newModel(l, seed)
+				for range 150 {
+					if durable := m.step(t); durable > int(acked.Load()) {
+						acked.Store(int64(durable))
+					}
+				}
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			for _, c := range all {
+				recoverAndCheck(t, m, c)
+			}
+			images += len(all)
+			t.Logf("%d crash images of %d records", len(all), len(m.states))
+		})
+	}
+	if images < 1000 {
+		t.Errorf("only %d crash images were looked at", images)
+	}
+}
