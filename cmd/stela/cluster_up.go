@@ -133,8 +133,9 @@ func (l *localCluster) up(ctx context.Context, g *general) error {
 			return err
 		}
 		nodes = append(nodes, p)
+		// stopAll ends it at the latest.
 		go func() {
-			<-p.Done() // stopAll ends it at the latest
+			<-p.Done()
 			ended <- node
 		}()
 	}

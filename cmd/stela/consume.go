@@ -47,6 +47,11 @@ Format: ` + formatHelp + `.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.topic = args[0]
+			for _, pair := range [][]string{{"from-beginning", "offset", "from-time", "tail"}, {"group", "partition"}, {"group", "tail"}} {
+				if err := onlyOne(cmd, pair...); err != nil {
+					return err
+				}
+			}
 			return c.run(cmd.Context())
 		},
 	}
@@ -60,9 +65,6 @@ Format: ` + formatHelp + `.`,
 	flags.Int64Var(&c.tail, "tail", 0, "begin with the last `N` records of the topic")
 	flags.Int64VarP(&c.count, "count", "n", 0, "end after this `number` of records")
 	flags.BoolVar(&c.exit, "exit", false, "end when everything that was there at the start is printed")
-	cmd.MarkFlagsMutuallyExclusive("from-beginning", "offset", "from-time", "tail")
-	cmd.MarkFlagsMutuallyExclusive("group", "partition")
-	cmd.MarkFlagsMutuallyExclusive("group", "tail")
 	return cmd
 }
 

@@ -99,3 +99,17 @@ func checkOutput(output string) error {
 	}
 	return usagef("--output is %q; use table, json or yaml", strings.TrimSpace(output))
 }
+
+// onlyOne refuses more than one of some flags.
+func onlyOne(cmd *cobra.Command, names ...string) error {
+	var given []string
+	for _, name := range names {
+		if cmd.Flag(name).Changed {
+			given = append(given, "--"+name)
+		}
+	}
+	if len(given) > 1 {
+		return usagef("%s exclude each other; give one", strings.Join(given, " and "))
+	}
+	return nil
+}

@@ -120,7 +120,7 @@ func TestBadSettings(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	names := []string{"data", "kafka", "http", "data-shards"}
-	for word, want := range map[string]string{"dat": "data", "atda": "data", "htpp": "http", "shards": "data-shards", "": "data"} {
+	for word, want := range map[string]string{"dat": "data", "atda": "data", "htpp": "http", "datashards": "data-shards", "": "data"} {
 		if got := nearest(word, names); got != want {
 			t.Errorf("nearest to %q is %q, wanted %q", word, got, want)
 		}

@@ -50,19 +50,12 @@ command is repeated.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&c.expect, "expect", "e", "any", "any, none, exists or a version")
 	flags.StringVar(&c.kind, "type", "event", "what happened, for example order.placed")
-	flags.StringVar(&c.source, "source", "/cli/"+userName(g.terminal), "who says so, a URI reference")
+	flags.StringVar(&c.source, "source", "/cli", "who says so, a URI reference")
 	flags.StringVar(&c.id, "id", "", "the event's id; several events get -1, -2 … behind it (default a random one)")
 	flags.StringArrayVarP(&c.data, "data", "d", nil, "the event's data, normally `JSON`; may be repeated")
 	flags.StringArrayVarP(&c.extensions, "extension", "x", nil, "a CloudEvents extension `name=value`; may be repeated")
 	flags.DurationVar(&c.timeout, "timeout", answerTimeout, "how long to try while the cluster does not answer")
 	return cmd
-}
-
-func userName(t *terminal) string {
-	if name, ok := t.Getenv("USER"); ok && name != "" {
-		return name
-	}
-	return "stela"
 }
 
 func (c *streamAppend) run(ctx context.Context, topic, key string) error {

@@ -83,7 +83,7 @@ func Start(config Config) (*Process, error) {
 		cmd.Stdout, cmd.Stderr = p.lines, p.lines
 	}
 	started := make(chan error, 1)
-	go p.live(started)
+	go p.live(started) // ends with the child
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", path, err)
 	}

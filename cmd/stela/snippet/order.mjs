@@ -6,6 +6,10 @@ const producer = kafka.producer()
 await producer.connect()
 await producer.send({
   topic: 'order-events',
-  messages: [{ value: JSON.stringify({ orderId: '9827', total: 129.00, status: 'CREATED' }) }],
+  messages: [{
+    value: JSON.stringify({
+      orderId: '9827', total: 129.00, status: 'CREATED',
+    }),
+  }],
 })
 await producer.disconnect()
