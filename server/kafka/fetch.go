@@ -34,9 +34,17 @@ type fetching struct {
 
 type fetchedTopic struct {
 	name       string
-	id         [16]byte
-	partitions []int32
+	id         record.TopicID // version 13 and above, instead of name
+	partitions []wantedPartition
 	first      int // index of its first partition in slots
+}
+
+// wantedPartition is one partition of the request.
+type wantedPartition struct {
+	index       int32
+	leaderEpoch int32 // as the client knows it, -1 when it does not
+	maxBytes    int32
+	offset      int64
 }
 
 // fetch decodes and answers a Fetch request. What it returns ends the connection.
@@ -46,6 +54,7 @@ func fetch(r *request, in *fields) error {
 	if in.bad != nil {
 		return fmt.Errorf("fetch version %d: %w", r.version, in.bad)
 	}
+	f.resolve(r.connection.server.limits.AnswerBytes)
 	var refusal error
 	switch {
 	case f.replica >= 0:
@@ -111,8 +120,7 @@ func (f *fetching) decode(in *fields) {
 	}
 	f.wanted.MaxWait = time.Duration(max(in.int32(), 0)) * time.Millisecond
 	f.wanted.MinBytes = int(max(in.int32(), 0))
-	f.wanted.MaxBytes = min(int(max(in.int32(), 0)), f.request.connection.server.limits.AnswerBytes)
-	f.wanted.MinBytes = min(f.wanted.MinBytes, f.wanted.MaxBytes)
+	f.wanted.MaxBytes = int(max(in.int32(), 0))
 	f.readOnly = in.int8()
 	if version >= 7 {
 		f.session = in.int32()
@@ -163,7 +171,7 @@ func (f *fetching) forgotten(in *fields, least int) {
 
 func (f *fetching) topic(in *fields) {
 	version := f.request.version
-	t := fetchedTopic{first: len(f.slots)}
+	t := fetchedTopic{first: f.count}
 	if version >= 13 {
 		t.id = in.uuid()
 	} else {
@@ -178,50 +186,59 @@ func (f *fetching) topic(in *fields) {
 		in.fail("%d partitions, limit %d", f.count, maxPartitions)
 		return
 	}
-	t.partitions = make([]int32, 0, n)
+	t.partitions = make([]wantedPartition, 0, n)
 	for range n {
-		f.partition(in, &t)
+		p := wantedPartition{leaderEpoch: -1}
+		p.index = in.int32()
+		if version >= 9 {
+			p.leaderEpoch = in.int32()
+		}
+		p.offset = in.int64()
+		if version >= 12 {
+			in.int32() // last fetched epoch: of replicas
+		}
+		if version >= 5 {
+			in.int64() // log start offset: of replicas
+		}
+		p.maxBytes = max(in.int32(), 0)
+		in.tags(nil) // replica directory and high watermark: of replicas
 		if in.bad != nil {
 			return
 		}
+		t.partitions = append(t.partitions, p)
 	}
 	in.tags(nil)
 	f.topics = append(f.topics, t)
 }
 
-func (f *fetching) partition(in *fields, t *fetchedTopic) {
-	version := f.request.version
-	index := in.int32()
-	p := broker.FetchPartition{LeaderEpoch: -1}
-	if version >= 9 {
-		p.LeaderEpoch = in.int32()
+// resolve finds the partitions of the request and limits the answer.
+func (f *fetching) resolve(most int) {
+	f.wanted.MaxBytes = min(f.wanted.MaxBytes, most)
+	f.wanted.MinBytes = min(f.wanted.MinBytes, f.wanted.MaxBytes)
+	f.slots = make([]int, 0, f.count)
+	f.refusals = make([]error, 0, f.count)
+	f.wanted.Partitions = make([]broker.FetchPartition, 0, f.count)
+	for i := range f.topics {
+		t := &f.topics[i]
+		for _, p := range t.partitions {
+			var partition *broker.Partition
+			var err error
+			if f.request.version >= 13 {
+				partition, err = f.request.broker().PartitionByID(t.id, p.index)
+			} else {
+				partition, err = f.request.broker().Partition(t.name, p.index)
+			}
+			f.refusals = append(f.refusals, err)
+			if err != nil {
+				f.slots = append(f.slots, -1)
+				continue
+			}
+			f.slots = append(f.slots, len(f.wanted.Partitions))
+			f.wanted.Partitions = append(f.wanted.Partitions, broker.FetchPartition{
+				Partition: partition, Offset: record.Offset(p.offset), MaxBytes: int(p.maxBytes), LeaderEpoch: p.leaderEpoch,
+			})
+		}
 	}
-	p.Offset = record.Offset(in.int64())
-	if version >= 12 {
-		in.int32() // last fetched epoch: of replicas
-	}
-	if version >= 5 {
-		in.int64() // log start offset: of replicas
-	}
-	p.MaxBytes = int(max(in.int32(), 0))
-	in.tags(nil) // replica directory and high watermark: of replicas
-	if in.bad != nil {
-		return
-	}
-	var err error
-	if version >= 13 {
-		p.Partition, err = f.request.broker().PartitionByID(t.id, index)
-	} else {
-		p.Partition, err = f.request.broker().Partition(t.name, index)
-	}
-	t.partitions = append(t.partitions, index)
-	f.refusals = append(f.refusals, err)
-	if err != nil {
-		f.slots = append(f.slots, -1)
-		return
-	}
-	f.slots = append(f.slots, len(f.wanted.Partitions))
-	f.wanted.Partitions = append(f.wanted.Partitions, p)
 }
 
 // fetchedPieces is the answer's bytes: what is written here, and stored batches between it.
@@ -252,13 +269,13 @@ func (f *fetching) answer(result *broker.FetchResult, refusal error) error {
 			out.text(t.name)
 		}
 		out.arrayLength(len(t.partitions))
-		for j, index := range t.partitions {
+		for j := range t.partitions {
 			p := broker.FetchedPartition{Err: f.refusals[t.first+j], HighWatermark: -1, LogStartOffset: -1}
 			if slot := f.slots[t.first+j]; slot >= 0 && p.Err == nil {
 				p = result.Partitions[slot]
 				f.tally(t, slot, &p)
 			}
-			f.appendPartition(out, t, index, &p, &leaders)
+			f.appendPartition(out, t, t.partitions[j].index, &p, &leaders)
 		}
 		out.noTags()
 	}
@@ -308,7 +325,7 @@ func (f *fetching) appendPartition(out *fetchedPieces, t *fetchedTopic, index in
 // topicName returns the name of a topic that may have been asked for by its id.
 func (f *fetching) topicName(t *fetchedTopic) string {
 	if t.name == "" {
-		if topic := f.request.broker().View().TopicByID(record.TopicID(t.id)); topic != nil {
+		if topic := f.request.broker().View().TopicByID(t.id); topic != nil {
 			return topic.Name
 		}
 	}

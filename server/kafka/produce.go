@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,8 +24,22 @@ const produceFirst = 3
 
 // producer is what a connection that produces keeps between requests.
 type producer struct {
-	batches []broker.ProduceBatch // collected for the broker
+	find    func(topic string, index int32) (partition *broker.Partition, largest int, err error)
+	send    func([]broker.ProduceBatch)
+	batches []broker.ProduceBatch // collected for send
 	held    int64                 // of the server's budget, for what is collected
+}
+
+// newProducer returns a producer to b.
+func newProducer(b *broker.Broker) *producer {
+	find := func(topic string, index int32) (*broker.Partition, int, error) {
+		partition, err := b.Partition(topic, index)
+		if err != nil {
+			return nil, 0, err
+		}
+		return partition, int(partition.Topic().Options.MaxMessageBytes), nil
+	}
+	return &producer{find: find, send: b.Produce}
 }
 
 // producing decodes one Produce request from the socket.
@@ -46,7 +59,7 @@ func (c *connection) produce(api *api, h header) error {
 		return err
 	}
 	if c.producer == nil {
-		c.producer = &producer{}
+		c.producer = newProducer(c.server.config.Broker)
 		c.workers.Add(1)
 		// Ends when the connection does.
 		go func() {
@@ -165,15 +178,15 @@ func (p *producing) target(topic string, index int32, size int) (*broker.Partiti
 	if acks := p.answer.acks; acks < -1 || acks > 1 {
 		return nil, errAcks
 	}
-	partition, err := p.connection.server.config.Broker.Partition(topic, index)
+	partition, largest, err := p.find(topic, index)
 	if err != nil {
 		return nil, err
 	}
 	if size < record.BatchHeaderBytes {
 		return nil, errOneBatch
 	}
-	if limit := int(partition.Topic().Options.MaxMessageBytes); size > limit || size > frame.MaxBytes {
-		return nil, fmt.Errorf("batch of %d bytes, max.message.bytes is %d: %w", size, limit, broker.ErrMessageTooLarge)
+	if size > min(largest, frame.MaxBytes) {
+		return nil, fmt.Errorf("batch of %d bytes, max.message.bytes is %d: %w", size, largest, broker.ErrMessageTooLarge)
 	}
 	return partition, nil
 }
@@ -228,7 +241,7 @@ func checkBatch(b record.Batch) error {
 // handOver gives the collected batches to the broker, which may make it wait, and their bytes back to the budget.
 func (p *producing) handOver() {
 	if len(p.batches) > 0 {
-		p.connection.server.config.Broker.Produce(p.batches)
+		p.send(p.batches)
 		clear(p.batches)
 		p.batches = p.batches[:0]
 	}
@@ -334,52 +347,4 @@ func (p *producing) tags() error {
 		}
 	}
 	return nil
-}
-
-var errNoAnswer = errors.New("a batch with acks 0 was refused")
-
-// writeProduced writes the answers of Produce requests, in order, as they get ready.
-func (c *connection) writeProduced() {
-	var ready []*produceAnswer
-	var out []byte
-	for {
-		ready = ready[:0]
-		err := c.await(func() bool { return len(c.pending) > 0 && c.pending[0].ready })
-		if err != nil {
-			return
-		}
-		c.mu.Lock()
-		for _, a := range c.pending {
-			if !a.ready {
-				break
-			}
-			ready = append(ready, a)
-		}
-		c.mu.Unlock()
-		out = out[:0]
-		for _, a := range ready {
-			if out, err = a.append(out); err != nil {
-				break
-			}
-		}
-		if len(out) > 0 {
-			if e := c.write([][]byte{out}, len(out)); e != nil {
-				err = e
-			}
-		}
-		if err != nil {
-			c.complain(err)
-			c.close()
-			return
-		}
-		c.mu.Lock()
-		rest := copy(c.pending, c.pending[len(ready):])
-		clear(c.pending[rest:])
-		c.pending = c.pending[:rest]
-		c.changed.Broadcast()
-		c.mu.Unlock()
-		if cap(out) > handOver {
-			out = nil
-		}
-	}
 }
