@@ -56,6 +56,7 @@ func checkStored(t *testing.T, topic string, each int, names ...string) {
 	starts.Each(func(start kadm.ListedOffset) { deleted += start.Offset })
 	cl := franz(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	seen := map[string]int{}
+	wrong := map[string]int{}
 	for left > 0 {
 		fetches := cl.PollFetches(ctx)
 		for _, err := range fetches.Errors() {
@@ -66,13 +67,16 @@ func checkStored(t *testing.T, topic string, each int, names ...string) {
 			value := string(r.Value)
 			codec := codecs[r.Attrs.CompressionType()]
 			if said, _, ok := strings.Cut(value, "-"); ok && strings.Contains(value, "compress me") && said != codec {
-				t.Errorf("%q is stored with codec %s", value[:20], codec)
+				wrong[said+" as "+codec]++
 			}
 			word, _, _ := strings.Cut(value, " ")
 			if seen[word]++; seen[word] > 1 {
 				t.Errorf("%s is there %d times", word, seen[word])
 			}
 		})
+	}
+	if len(wrong) > 0 {
+		t.Errorf("stored with another codec than asked for: %v", wrong)
 	}
 	absent := int64(0)
 	for _, name := range names {
