@@ -104,15 +104,15 @@ func (m *Machine) Handle(now time.Time, token uint64, request Request) Effects {
 		m.answer(token, nil, m.heartbeat(now, r))
 	case *Leave:
 		result, err := m.leave(now, r)
-		m.answer(token, result, err)
+		reply(m, token, result, err)
 	case *OffsetCommit:
 		result, err := m.commitOffsets(now, r)
-		m.answer(token, result, err)
+		reply(m, token, result, err)
 	case *OffsetFetch:
 		m.answer(token, m.fetchOffsets(r), nil)
 	case *OffsetDelete:
 		result, err := m.deleteOffsets(r)
-		m.answer(token, result, err)
+		reply(m, token, result, err)
 	case *Describe:
 		m.answer(token, m.describe(r), nil)
 	case *List:
@@ -160,6 +160,15 @@ func (m *Machine) ring(now time.Time, a *alarm) {
 
 func (m *Machine) answer(token uint64, response Response, err error) {
 	m.out.Answers = append(m.out.Answers, Answer{Token: token, Response: response, Err: err})
+}
+
+// reply answers with a response, or with an error and no response.
+func reply[R any](m *Machine, token uint64, response *R, err error) {
+	if err != nil {
+		m.answer(token, nil, err)
+		return
+	}
+	m.answer(token, response, nil)
 }
 
 func (m *Machine) effects() Effects {

@@ -3,6 +3,7 @@ package meta
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path"
 	"slices"
@@ -218,4 +219,20 @@ func (c *catalogue) keysFor(t ResourceType) []ConfigKey {
 		return c.topic
 	}
 	return c.broker
+}
+
+// CheckBrokerConfigs returns an error that wraps ErrInvalidConfig when a node cannot be started with these configs,
+// under Kafka's names.
+func CheckBrokerConfigs(configs map[string]string) error {
+	keys := BrokerKeys()
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		key := find(keys, name)
+		if key == nil {
+			return unknownConfig(ResourceBroker, name)
+		}
+		if err := key.Check(configs[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

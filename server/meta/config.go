@@ -10,7 +10,6 @@ import (
 type Config struct {
 	Node               int32 // of this node, for its own settings
 	Nodes              int   // of the cluster, as configured; default 1
-	DataShards         int   // default 1
 	MaxPartitions      int   // of all topics, default 100,000
 	MaxTopicPartitions int   // of one topic, default 10,000
 	MaxConfigBytes     int   // names and values that are set for one resource, default 64 KiB
@@ -35,7 +34,6 @@ func (c Config) withDefaults() *Config {
 		}
 	}
 	setCount(&c.Nodes, 1)
-	setCount(&c.DataShards, 1)
 	setCount(&c.MaxPartitions, 100_000)
 	setCount(&c.MaxTopicPartitions, 10_000)
 	setCount(&c.MaxConfigBytes, 64<<10)

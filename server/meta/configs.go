@@ -123,9 +123,10 @@ func (v *View) brokerSynonyms(names []string) []ConfigSynonym {
 }
 
 // DescribeTopic returns all configs of a topic, sorted by name.
-func (v *View) DescribeTopic(topic *Topic) []ConfigEntry { return v.describeConfigs(topic.Configs) }
+func (v *View) DescribeTopic(topic *Topic) []ConfigEntry { return v.DescribeConfigs(topic.Configs) }
 
-func (v *View) describeConfigs(configs map[string]string) []ConfigEntry {
+// DescribeConfigs returns all configs, sorted by name, of a topic for which these are set.
+func (v *View) DescribeConfigs(configs map[string]string) []ConfigEntry {
 	keys := v.config.catalogue.topic
 	entries := make([]ConfigEntry, len(keys))
 	for i := range keys {

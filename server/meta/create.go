@@ -53,7 +53,7 @@ func (m *Machine) createTopics(now time.Time, r *CreateTopics) ([][]byte, Respon
 		answer.ID = topic.ID
 		answer.Partitions = int32(len(topic.Partitions))
 		answer.ReplicationFactor = m.config.replicas()
-		answer.Configs = d.machine.view.describeConfigs(topic.Configs)
+		answer.Set = topic.Configs
 	}
 	if r.ValidateOnly {
 		for i := range result.Topics {
@@ -180,7 +180,7 @@ func (m *Machine) place(count int) []PartitionInfo {
 	partitions := make([]PartitionInfo, count)
 	for i := range partitions {
 		shard := 1
-		for s := 2; s <= m.config.DataShards; s++ {
+		for s := 2; s <= m.dataShards; s++ {
 			if load[s] < load[shard] {
 				shard = s
 			}

@@ -28,3 +28,12 @@ var (
 	// ErrUnknownBroker says that no broker has this number (the code depends on the request).
 	ErrUnknownBroker = errors.New("unknown broker")
 )
+
+// Sentinels returns all errors of this package that fronts have to map. The order never changes: nodes tell each
+// other errors by their place in it.
+func Sentinels() []error {
+	return []error{
+		ErrTopicExists, ErrInvalidTopic, ErrInvalidPartitions, ErrInvalidReplicationFactor, ErrInvalidReplicaAssignment,
+		ErrInvalidConfig, ErrInvalidRequest, ErrPolicyViolation, ErrUnknownTopic, ErrUnknownTopicID, ErrUnknownBroker,
+	}
+}

@@ -12,14 +12,15 @@ const producerIDBlock = 1000
 // A Machine holds the cluster's metadata. Its methods must not be called concurrently; the
 // views that it gives out may be read by anyone.
 type Machine struct {
-	config *Config
-	view   *View
+	config     *Config
+	view       *View
+	dataShards int // that new partitions are spread over
 }
 
 // New returns a machine without metadata.
 func New(config Config) *Machine {
 	c := config.withDefaults()
-	return &Machine{config: c, view: &View{config: c}}
+	return &Machine{config: c, view: &View{config: c}, dataShards: 1}
 }
 
 // View returns the metadata as of the last record that was replayed.
@@ -27,7 +28,12 @@ func (m *Machine) View() *View { return m.view }
 
 // Fork returns a machine with the same state, in which requests can be tried one upon the other before their
 // records are committed. It costs nothing.
-func (m *Machine) Fork() *Machine { return &Machine{config: m.config, view: m.view} }
+func (m *Machine) Fork() *Machine {
+	return &Machine{config: m.config, view: m.view, dataShards: m.dataShards}
+}
+
+// SpreadOver tells how many data shards there are, which is known when the cluster was formed: from 1 to 255. Before it is 1.
+func (m *Machine) SpreadOver(dataShards int) { m.dataShards = min(max(dataShards, 1), 255) }
 
 // Handle decides a request. It changes nothing: the records do, once committed and replayed in their order. Without
 // records the response may be given at once. An error means that all of the request is refused; what can fail

@@ -50,8 +50,10 @@ type CreateTopicResult struct {
 	ID                record.TopicID
 	Partitions        int32
 	ReplicationFactor int16
-	Configs           []ConfigEntry // all configs of the topic
-	Err               error
+	Set               map[string]string // the configs that are set for the topic
+	// Configs is all configs of the topic. The machine leaves it out (see View.DescribeConfigs): it is large.
+	Configs []ConfigEntry
+	Err     error
 }
 
 // DeleteTopics deletes topics, each by itself. The answer is a *DeleteTopicsResult.

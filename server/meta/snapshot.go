@@ -108,7 +108,7 @@ func (m *Machine) Export(w io.Writer) error {
 // Import replaces the state by one that was exported. After an error the machine is as it was.
 func (m *Machine) Import(r io.Reader) error {
 	reader := bufio.NewReader(r)
-	fresh := &Machine{config: m.config, view: &View{config: m.config}}
+	fresh := &Machine{config: m.config, view: &View{config: m.config}, dataShards: m.dataShards}
 	for {
 		keyBytes, err := binary.ReadUvarint(reader)
 		if err != nil {

@@ -27,6 +27,7 @@ type View struct {
 	nextPartition  uint32
 	nextProducerID int64
 	version        uint64
+	deletions      uint64 // of topics; not replicated
 	partitions     int
 	load           [256]int32 // partitions by shard
 }
@@ -102,6 +103,9 @@ func (v *View) Broker(node int32) *Broker {
 // Version counts the changes that led to this view. Views of different nodes with the same version are the same.
 func (v *View) Version() uint64 { return v.version }
 
+// Deletions counts the topics that were deleted since this node began to replay.
+func (v *View) Deletions() uint64 { return v.deletions }
+
 // The methods below change a view that nobody has seen yet.
 
 func (v *View) setTopic(t *Topic) {
@@ -145,6 +149,7 @@ func (v *View) removeTopic(t *Topic) {
 		v.load[p.Shard]--
 	}
 	v.partitions -= len(t.Partitions)
+	v.deletions++
 }
 
 func (v *View) setBroker(b *Broker) {

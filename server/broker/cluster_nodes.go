@@ -1,0 +1,134 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stela-db/stela/server/meta"
+)
+
+// registerTimeout bounds one attempt to register.
+const registerTimeout = 5 * time.Second
+
+// register keeps this node's entry in the metadata as it should be, until close.
+func (c *cluster) register() {
+	self := c.self()
+	for c.ctx.Err() == nil {
+		changed := c.watch()
+		if c.registered(&self) {
+			select {
+			case <-changed:
+			case <-c.ctx.Done():
+			}
+			continue
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, registerTimeout)
+		_, err := c.ask(ctx, &meta.RegisterBroker{Broker: self})
+		cancel()
+		if err != nil && c.ctx.Err() == nil {
+			c.broker.logger.Info("node is not registered yet", "node", self.Node, "error", err)
+			c.pause(changed)
+		}
+	}
+}
+
+// pause waits for a change, but not for long.
+func (c *cluster) pause(changed <-chan struct{}) {
+	timer := time.NewTimer(metaRetry)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-c.ctx.Done():
+	}
+}
+
+// self returns this node as clients are to know it.
+func (c *cluster) self() meta.Broker {
+	config := &c.broker.config
+	return meta.Broker{
+		Node: config.Node, Rack: config.Settings.MetaConfigs[meta.KeyBrokerRack],
+		Listeners: config.Listeners, HTTPAddress: config.HTTPAddress,
+	}
+}
+
+func (c *cluster) registered(self *meta.Broker) bool {
+	b := c.view().Broker(self.Node)
+	return b != nil && b.Rack == self.Rack && b.HTTPAddress == self.HTTPAddress && slices.Equal(b.Listeners, self.Listeners)
+}
+
+// ready returns nil when the metadata is usable and this node registered, else the reason.
+func (c *cluster) ready() error {
+	if c.group.Leader().Node < 0 {
+		return fmt.Errorf("metadata: %w", ErrLeaderNotAvailable)
+	}
+	if self := c.self(); !c.registered(&self) {
+		return fmt.Errorf("node %d is not registered yet: %w", self.Node, ErrNotController)
+	}
+	return nil
+}
+
+// A creation is one topic on its way because someone asked for it.
+type creation struct {
+	done chan struct{} // closed when err is set
+	err  error
+}
+
+// AutoCreate creates a topic with the defaults, or returns ErrUnknownTopicOrPartition when that is not allowed.
+// A name that no topic can have is meta.ErrInvalidTopic. Those who ask for the same topic at once are one request.
+func (b *Broker) AutoCreate(ctx context.Context, name string) (*meta.Topic, error) {
+	c := b.cluster
+	if topic := c.view().TopicByName(name); topic != nil {
+		return topic, nil
+	}
+	if err := meta.CheckTopicName(name); err != nil {
+		return nil, err
+	}
+	if !b.config.Settings.AutoCreate {
+		return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition)
+	}
+	c.mu.Lock()
+	waiting := c.creating[name]
+	if waiting == nil {
+		waiting = &creation{done: make(chan struct{})}
+		c.creating[name] = waiting
+		c.running.Add(1)
+		go func() { // ends with the request, or at close
+			defer c.running.Done()
+			c.create(name, waiting)
+		}()
+	}
+	c.mu.Unlock()
+	select {
+	case <-waiting.done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("topic %q: %w", name, ErrTimedOut)
+	}
+	if waiting.err != nil {
+		return nil, waiting.err
+	}
+	if topic := c.view().TopicByName(name); topic != nil {
+		return topic, nil
+	}
+	return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition) // deleted again, or not seen here yet
+}
+
+// create creates one topic for all who wait for it.
+func (c *cluster) create(name string, waiting *creation) {
+	request := &meta.CreateTopics{Topics: []meta.CreateTopic{{Name: name, Partitions: -1, ReplicationFactor: -1}}}
+	result, err := askFor[meta.CreateTopicsResult](c.ctx, c, request)
+	if err == nil {
+		err = result.Topics[0].Err
+		if errors.Is(err, meta.ErrTopicExists) {
+			err = nil
+		}
+	}
+	c.mu.Lock()
+	delete(c.creating, name)
+	c.mu.Unlock()
+	waiting.err = err
+	close(waiting.done)
+}
