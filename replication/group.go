@@ -2,60 +2,283 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
 
-	"github.com/stela-db/stela/internal/frame"
+	"github.com/hashicorp/raft"
+
+	"github.com/stela-db/stela/log"
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/replication/transport"
 )
 
-// Group is one shard's Raft group on this node.
-type Group struct{}
+// Group is one shard's Raft group on this node. It exists from New on and runs when
+// the cluster is formed or joined. All methods may be called from any goroutine.
+type Group struct {
+	node    *Node
+	number  record.Shard
+	logger  *slog.Logger
+	log     *log.Shard
+	running atomic.Pointer[instance] // nil while raft does not run
+	life    chan struct{}            // a lock that time can pass under: starting, ending and replacing the instance
 
-// Proposal is an entry on its way.
-type Proposal struct{}
+	// Set by start, before running is.
+	machine   StateMachine
+	stable    *log.Stable
+	snapshots *snapshots
+	catchup   *catchup
 
-// Ready returns nil when the group runs, else the reason.
-func (*Group) Ready() error { return ErrNotReady }
-
-// Propose hands an entry to raft.
-func (*Group) Propose(f *frame.Frame, term record.Term) (*Proposal, error) {
-	f.Release()
-	return nil, ErrNotLeader
+	serving chan struct{} // a lock that time can pass under; it guards serves
+	serves  map[int32]*served
 }
 
-// Wait waits for the outcome.
-func (*Proposal) Wait() (record.Index, error) { return 0, ErrUnknownOutcome }
+func newGroup(n *Node, number record.Shard) *Group {
+	g := &Group{
+		node: n, number: number, logger: n.config.Logger, life: make(chan struct{}, 1),
+		serving: make(chan struct{}, 1), serves: map[int32]*served{},
+	}
+	g.catchup = newCatchup(g)
+	return g
+}
 
-// Leader returns who leads.
-func (*Group) Leader() Leadership { return Leadership{Node: -1} }
+func (g *Group) lock()   { g.life <- struct{}{} }
+func (g *Group) unlock() { <-g.life }
 
-// Barrier waits until everything committed before is applied here.
-func (*Group) Barrier(ctx context.Context) error { return ErrNotReady }
+// current returns the instance that runs, or nil.
+func (g *Group) current() *instance { return g.running.Load() }
+
+// start opens what the folder holds, restores the machine if it is behind the newest
+// snapshot, and runs raft. bootstrap is the configuration of a group that is new
+// everywhere, and empty otherwise.
+func (g *Group) start(machine StateMachine, bootstrap raft.Configuration) error {
+	g.lock()
+	defer g.unlock()
+	config := &g.node.config
+	dir := config.FS.PathJoin(config.Dir, raftDir, fmt.Sprintf("shard-%03d", g.number))
+	if err := makeDir(config.FS, dir); err != nil {
+		return err
+	}
+	g.log = config.Log.Shard(g.number)
+	g.machine = machine
+	var err error
+	if g.stable, err = log.OpenStable(config.FS, config.FS.PathJoin(dir, stableName)); err != nil {
+		return fmt.Errorf("open raft's term and vote of shard %d: %w", g.number, err)
+	}
+	if err := g.checkStarted(); err != nil {
+		return errors.Join(err, g.stable.Close())
+	}
+	g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(dir, "snapshots"), g.logger)
+	if err == nil {
+		err = g.restore()
+	}
+	if err == nil {
+		err = g.run(bootstrap)
+	}
+	if err != nil {
+		return errors.Join(err, g.stable.Close())
+	}
+	return nil
+}
+
+// checkStarted refuses a folder whose identity says that it has held raft state which is not there.
+func (g *Group) checkStarted() error {
+	stable := newStableStore(g.stable, newFailure(g.node.fatal))
+	had, err := stable.marked(keyStarted)
+	if err != nil {
+		return err
+	}
+	if g.node.who().started && !had {
+		return fmt.Errorf("shard %d: raft's term and vote are gone: empty the data folder so that the node comes back from its peers", g.number)
+	}
+	if err := g.stable.SetUint64([]byte(keyStarted), 1); err != nil {
+		return fmt.Errorf("store that shard %d was started: %w", g.number, err)
+	}
+	return nil
+}
+
+// run starts an instance. The life lock is held.
+func (g *Group) run(bootstrap raft.Configuration) error {
+	in, err := g.newInstance(bootstrap)
+	if err != nil {
+		return err
+	}
+	g.running.Store(in)
+	return nil
+}
+
+// restore makes the machine what the newest snapshot says, if it is behind that.
+func (g *Group) restore() error {
+	meta := g.snapshots.newest()
+	if meta == nil || uint64(g.machine.Applied()) >= meta.Applied {
+		return nil
+	}
+	g.logger.Info("restore a state machine from its snapshot", "shard", g.number, "index", meta.Index, "applied", g.machine.Applied())
+	_, state, err := g.snapshots.openState(g.snapshots.path(meta.id()))
+	if err != nil {
+		return err
+	}
+	at := record.Index(meta.Index)
+	err = g.machine.Restore(state, at, func(visit func(Committed) error) error {
+		return g.log.Scan(0, at, func(info log.EntryInfo, tail []byte) error {
+			c := Committed{Index: info.Index, Term: info.Term, Position: info.Position}
+			if raft.LogType(info.Kind) == raft.LogCommand {
+				c.Bytes, c.Tail = info.Bytes, tail
+			}
+			return visit(c)
+		})
+	})
+	if err = errors.Join(err, state.Close()); err != nil {
+		return fmt.Errorf("restore shard %d from its snapshot at %d: %w", g.number, meta.Index, err)
+	}
+	return nil
+}
+
+// restart replaces an instance that does not work any more.
+func (g *Group) restart(old *instance, reason string) {
+	g.node.spawn(func() {
+		g.lock()
+		defer g.unlock()
+		if g.current() != old {
+			return
+		}
+		g.logger.Warn("restart raft", "shard", g.number, "reason", reason)
+		g.running.Store(nil)
+		old.close()
+		if g.node.ctx.Err() != nil {
+			return
+		}
+		if err := g.run(raft.Configuration{}); err != nil {
+			g.node.fatal(err)
+		}
+	})
+}
+
+// close ends the group for good.
+func (g *Group) close() error {
+	g.catchup.close()
+	g.lock()
+	defer g.unlock()
+	if in := g.running.Swap(nil); in != nil {
+		in.close()
+	}
+	if g.stable == nil {
+		return nil
+	}
+	stable := g.stable
+	g.stable = nil
+	return stable.Close()
+}
+
+// Ready returns nil when the group runs, else the reason.
+func (g *Group) Ready() error {
+	if g.current() != nil {
+		return nil
+	}
+	if _, formed := g.node.Cluster(); !formed {
+		return fmt.Errorf("shard %d: the cluster is not formed yet: %w", g.number, ErrNotReady)
+	}
+	return fmt.Errorf("shard %d: %w", g.number, ErrNotReady)
+}
+
+// Barrier waits until everything that was committed before is applied on this node,
+// which must lead.
+func (g *Group) Barrier(ctx context.Context) error {
+	in := g.current()
+	return in.await(ctx, func() raft.Future { return in.raft.Barrier(0) })
+}
 
 // VerifyLeader asks a majority whether this node still leads.
-func (*Group) VerifyLeader(ctx context.Context) error { return ErrNotReady }
+func (g *Group) VerifyLeader(ctx context.Context) error {
+	in := g.current()
+	return in.await(ctx, func() raft.Future { return in.raft.VerifyLeader() })
+}
 
-// Transfer gives leadership away.
-func (*Group) Transfer(ctx context.Context) error { return ErrNotReady }
+// Transfer gives leadership to the follower that is least behind. It does nothing on a
+// node that does not lead.
+func (g *Group) Transfer(ctx context.Context) error {
+	in := g.current()
+	if in == nil || in.raft.State() != raft.Leader {
+		return nil
+	}
+	return in.await(ctx, func() raft.Future { return in.raft.LeadershipTransfer() })
+}
 
-// Snapshot takes a snapshot now.
-func (*Group) Snapshot() error { return ErrNotReady }
+// Snapshot takes a snapshot now. It does nothing when nothing was applied since the last.
+func (g *Group) Snapshot() error {
+	in := g.current()
+	err := in.await(context.Background(), func() raft.Future { return in.raft.Snapshot() })
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	return err
+}
 
 // Status is a group's state for metrics.
 type Status struct {
-	Role                  Role
-	Term                  record.Term
-	Commit, Applied, Last record.Index
-	First, Snapshot       record.Index
-	Peers                 []PeerLag
+	Role      Role
+	Term      record.Term
+	First     record.Index // of Raft's window
+	Last      record.Index
+	Commit    record.Index
+	Applied   record.Index
+	Snapshot  record.Index // where the newest one was taken
+	Contact   time.Time    // when a follower last heard of its leader
+	Followers []Follower   // on the leader
 }
 
-// PeerLag is how far another member is behind, as its leader knows.
-type PeerLag struct {
-	Node    int32
-	Voter   bool
-	Match   record.Index
-	Entries uint64
+// Follower is how far another member is, as the leader knows.
+type Follower struct {
+	Node  int32
+	Voter bool
+	Match record.Index // the last entry that it is known to have
+	Lag   uint64       // entries
 }
 
-// Status returns the state.
-func (*Group) Status() Status { return Status{} }
+// Status returns the group's state.
+func (g *Group) Status() Status {
+	in := g.current()
+	if in == nil {
+		return Status{Role: RoleStopped}
+	}
+	s := Status{
+		Role:    role(in.raft.State()),
+		Term:    record.Term(in.raft.CurrentTerm()),
+		First:   g.log.First(),
+		Last:    record.Index(in.raft.LastIndex()),
+		Commit:  record.Index(in.raft.CommitIndex()),
+		Applied: record.Index(in.fsm.applied.Load()),
+		Contact: in.raft.LastContact(),
+	}
+	if meta := g.snapshots.newest(); meta != nil {
+		s.Snapshot = record.Index(meta.Index)
+	}
+	if s.Role != RoleLeader {
+		return s
+	}
+	self := g.node.self().ServerID()
+	for _, server := range in.raft.GetConfiguration().Configuration().Servers {
+		peer, err := transport.ParseServerID(server.ID)
+		if err != nil || server.ID == self {
+			continue
+		}
+		f := Follower{Node: peer.Node, Voter: server.Suffrage == raft.Voter, Match: in.transport.Match(server.ID)}
+		f.Lag = uint64(s.Last - min(f.Match, s.Last))
+		s.Followers = append(s.Followers, f)
+	}
+	return s
+}
+
+func role(state raft.RaftState) Role {
+	switch state {
+	case raft.Follower:
+		return RoleFollower
+	case raft.Candidate:
+		return RoleCandidate
+	case raft.Leader:
+		return RoleLeader
+	}
+	return RoleStopped
+}

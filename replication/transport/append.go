@@ -90,7 +90,7 @@ func (s *Shard) send(k *link, request *raft.AppendEntriesRequest, done finish) {
 		failed := k.sendEntries(h, part, func(head []byte) {
 			putAppendHead(head, request.Term, previous, previousTerm, commit)
 		}, answer)
-		releaseAll(part)
+		ReleaseAll(part)
 		if len(part) == len(entries) {
 			return
 		}
@@ -111,12 +111,12 @@ func (s *Shard) pin(logs []*raft.Log) ([]Entry, error) {
 	for _, l := range logs {
 		e, err := s.config.Pin(record.Index(l.Index), record.Term(l.Term), l.Type)
 		if err != nil {
-			releaseAll(part)
+			ReleaseAll(part)
 			return nil, fmt.Errorf("pin entry %d of shard %d: %w", l.Index, s.config.Number, err)
 		}
 		size += EntryHeaderBytes + len(e.Payload)
 		if len(part) > 0 && size > splitBytes {
-			releaseAll([]Entry{e})
+			ReleaseAll([]Entry{e})
 			break
 		}
 		part = append(part, e)

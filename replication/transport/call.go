@@ -21,7 +21,7 @@ func (e *Endpoint) Call(ctx context.Context, node int32, kind uint8, request []b
 	if node == e.config.Self.Node {
 		return e.callSelf(ctx, kind, request)
 	}
-	k, err := e.callLink(ctx, node)
+	k, err := e.callLink(ctx, node, e.handlers[kind].open)
 	if err != nil {
 		return nil, err
 	}
@@ -49,19 +49,19 @@ func (e *Endpoint) callSelf(ctx context.Context, kind uint8, request []byte) ([]
 	return answer, nil
 }
 
-func (e *Endpoint) callLink(ctx context.Context, node int32) (*link, error) {
+func (e *Endpoint) callLink(ctx context.Context, node int32, open bool) (*link, error) {
 	r := e.remotes[node]
 	if r == nil {
 		return nil, fmt.Errorf("node %d is not among the peers: %w", node, ErrUnreachable)
 	}
-	return r.lines[classBulk].wait(callPatience, ctx.Done())
+	return r.lines[classBulk].wait(callPatience, open, ctx.Done())
 }
 
 // Fetch asks a peer for retained entries of a shard, from an index on and at most
 // through another, about that many bytes. They lie in one frame: the first entry
 // that has one says so, and the caller releases it by Release of the result.
 func (e *Endpoint) Fetch(ctx context.Context, node int32, shard record.Shard, from, through record.Index) (*Fetched, error) {
-	k, err := e.callLink(ctx, node)
+	k, err := e.callLink(ctx, node, false)
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func (e *Endpoint) SetCluster(cluster [16]byte) {
 	}
 	e.mu.Unlock()
 	for _, in := range stale {
-		in.end()
+		in.retire()
 	}
 	for _, r := range e.remotes {
 		for _, l := range r.lines {

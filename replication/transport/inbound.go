@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -46,6 +47,7 @@ type inbound struct {
 	calls     chan struct{} // one place per call that is being worked on
 	lanes     map[*Shard]*lane
 	lanesDone sync.WaitGroup
+	retired   atomic.Bool // it is to end when it is idle
 
 	// Set once, before anything is served; the endpoint's mutex guards them until then.
 	peer    Peer
@@ -65,6 +67,14 @@ func newInbound(e *Endpoint, conn net.Conn) *inbound {
 func (in *inbound) end() {
 	in.cancel()
 	_ = in.conn.Close()
+}
+
+// retire ends the connection as soon as no call is being worked on.
+func (in *inbound) retire() {
+	in.retired.Store(true)
+	if len(in.calls) == 0 {
+		in.end()
+	}
 }
 
 // serve reads requests until the connection ends.
@@ -224,11 +234,11 @@ func (in *inbound) takeFetch(m *message) error {
 		return in.refuse(h, errNoShard)
 	}
 	in.work(h, func(ctx context.Context) error {
-		entries, err := s.config.Fetch(ctx, record.Index(f.from), record.Index(f.through), int(min(f.bytes, splitBytes)))
+		entries, err := s.config.Fetch(ctx, in.peer, record.Index(f.from), record.Index(f.through), int(min(f.bytes, splitBytes)))
 		if err != nil {
 			return err
 		}
-		defer releaseAll(entries)
+		defer ReleaseAll(entries)
 		return in.answerEntries(h, entries)
 	})
 	return nil
@@ -255,7 +265,12 @@ func (in *inbound) work(h header, f func(context.Context) error) {
 		return
 	}
 	in.endpoint.run(func() {
-		defer func() { <-in.calls }()
+		defer func() {
+			<-in.calls
+			if in.retired.Load() && len(in.calls) == 0 {
+				in.end()
+			}
+		}()
 		if err := f(in.ctx); err != nil {
 			_ = in.refuse(h, err)
 		}
@@ -289,7 +304,8 @@ func entryBuffers(head int, entries []Entry) (net.Buffers, int, error) {
 	return buffers, size, nil
 }
 
-func releaseAll(entries []Entry) {
+// ReleaseAll releases the frames of entries.
+func ReleaseAll(entries []Entry) {
 	for i := range entries {
 		if f := entries[i].Frame; f != nil {
 			f.Release()

@@ -22,22 +22,25 @@ type line struct {
 	class    class
 	again    chan struct{} // of one place: try now
 
-	mu   sync.Mutex // guards all below
-	link *link      // nil while it is down
-	up   chan struct{}
-	peer Peer // who answered last
-	err  error
+	mu   sync.Mutex    // guards all below
+	link *link         // nil while it is down
+	up   chan struct{} // closed while it is up
+	down chan struct{} // closed while it is down
+	peer Peer          // who answered last
+	err  error         // why it is down
 }
 
 func newLine(e *Endpoint, r *remote, c class) *line {
-	return &line{endpoint: e, remote: r, class: c, again: make(chan struct{}, 1), up: make(chan struct{}), peer: Peer{Node: r.node}}
+	l := &line{endpoint: e, remote: r, class: c, again: make(chan struct{}, 1), peer: Peer{Node: r.node}}
+	l.up, l.down = make(chan struct{}), make(chan struct{})
+	close(l.down)
+	return l
 }
 
-// current returns the link, or nil and a channel that is closed when one is up.
-func (l *line) current() (*link, <-chan struct{}) {
+func (l *line) current() *link {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.link, l.up
+	return l.link
 }
 
 func (l *line) status() PeerStatus {
@@ -47,9 +50,10 @@ func (l *line) status() PeerStatus {
 }
 
 // wait returns the link as soon as there is one, at most after the given time or
-// until stop is closed. A nil stop never is.
-func (l *line) wait(atMost time.Duration, stop <-chan struct{}) (*link, error) {
-	link, up := l.current()
+// until stop is closed; a nil stop never is. open says that a link will do which
+// carries open calls only.
+func (l *line) wait(atMost time.Duration, open bool, stop <-chan struct{}) (*link, error) {
+	link, next := l.usable(open)
 	if link != nil {
 		return link, nil
 	}
@@ -57,8 +61,8 @@ func (l *line) wait(atMost time.Duration, stop <-chan struct{}) (*link, error) {
 	defer timer.Stop()
 	for link == nil {
 		select {
-		case <-up:
-			link, up = l.current()
+		case <-next:
+			link, next = l.usable(open)
 		case <-timer.C:
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -75,6 +79,19 @@ func (l *line) wait(atMost time.Duration, stop <-chan struct{}) (*link, error) {
 	return link, nil
 }
 
+// usable returns the link if it will do, or a channel that is closed when there may be another one.
+func (l *line) usable(open bool) (*link, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.link == nil:
+		return nil, l.up
+	case l.link.limited && !open:
+		return nil, l.down
+	}
+	return l.link, nil
+}
+
 func (l *line) nudge() {
 	select {
 	case l.again <- struct{}{}:
@@ -84,7 +101,7 @@ func (l *line) nudge() {
 
 // renew ends the present link, if any, so that another is made.
 func (l *line) renew() {
-	if link, _ := l.current(); link != nil && (link.limited || l.endpoint.ctx.Err() != nil) {
+	if link := l.current(); link != nil && (link.limited || l.endpoint.ctx.Err() != nil) {
 		link.fail(ErrClosed)
 	}
 	l.nudge()
@@ -101,7 +118,7 @@ func (l *line) keep() {
 			if link.limited && l.endpoint.hello(0, 0).cluster != link.cluster {
 				link.fail(ErrClosed) // a cluster was formed meanwhile
 			}
-			if l.class == classControl && !link.limited && l.endpoint.config.Connected != nil {
+			if l.class == classControl && l.endpoint.config.Connected != nil {
 				l.endpoint.config.Connected(link.peer)
 			}
 			err = link.read()
@@ -131,9 +148,11 @@ func (l *line) set(link *link, err error) {
 	switch {
 	case link != nil:
 		l.peer = link.peer
+		l.down = make(chan struct{})
 		close(l.up)
 	case l.link != nil:
 		l.up = make(chan struct{})
+		close(l.down)
 	}
 	l.link, l.err = link, err
 }

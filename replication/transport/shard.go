@@ -43,7 +43,7 @@ type ShardConfig struct {
 	Stalled func() bool
 	// Fetch returns retained entries from an index on, about that many bytes, for a
 	// peer that is far behind. The caller releases their frames.
-	Fetch func(ctx context.Context, from, through record.Index, bytes int) ([]Entry, error)
+	Fetch func(ctx context.Context, peer Peer, from, through record.Index, bytes int) ([]Entry, error)
 	// Install brings a peer that is too far behind for the log to a snapshot.
 	Install func(to Peer, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, stop <-chan struct{}) error
 }
@@ -160,7 +160,7 @@ func (s *Shard) link(id raft.ServerID, c class, atMost time.Duration) (*link, er
 	if r == nil {
 		return nil, fmt.Errorf("node %d is not among the peers: %w", node, ErrUnreachable)
 	}
-	k, err := r.lines[c].wait(atMost, s.stopped)
+	k, err := r.lines[c].wait(atMost, false, s.stopped)
 	if err != nil {
 		return nil, err
 	}

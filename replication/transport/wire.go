@@ -268,7 +268,7 @@ func parseEntries(b []byte, count int) ([]Entry, error) {
 			Index:   binary.LittleEndian.Uint64(h[8:]),
 			Term:    binary.LittleEndian.Uint64(h[16:]),
 			Kind:    raft.LogType(h[7]),
-			Payload: b[EntryHeaderBytes : EntryHeaderBytes+n : EntryHeaderBytes+n],
+			Payload: b[EntryHeaderBytes : EntryHeaderBytes+n], // capacity not cut: the log finds it in the frame by that
 		}
 		if err := checkPayload(&entries[i], binary.LittleEndian.Uint32(h[28:]), binary.LittleEndian.Uint32(h[32:])); err != nil {
 			return nil, fmt.Errorf("entry %d at index %d: %w", i, entries[i].Index, err)

@@ -1,0 +1,177 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/log"
+	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/replication/transport"
+)
+
+// stallTimeout is after how long a store that hangs is no leader's any more: its
+// heartbeats stop, so that the others elect one. The log's own watchdog ends the
+// process soon after.
+const stallTimeout = time.Second
+
+// store is raft's LogStore over one shard of the node's log. Commands come and go
+// without their payload: raft needs only index, term and kind of them. It may be
+// used from any goroutine, as raft does.
+type store struct {
+	shard     *log.Shard
+	pool      *frame.Pool
+	stable    *stableStore
+	snapshots *snapshots
+	failure   *failure
+	storing   atomic.Int64 // since when StoreLogs waits, in ns since 1970; 0: it does not
+	appended  atomic.Bool  // keyAppended is stored
+}
+
+// FirstIndex implements raft.LogStore.
+func (s *store) FirstIndex() (uint64, error) { return uint64(s.shard.First()), nil }
+
+// LastIndex implements raft.LogStore.
+func (s *store) LastIndex() (uint64, error) { return uint64(s.shard.Last()), nil }
+
+// GetLog implements raft.LogStore. Commands have no Data. The entry at the newest
+// snapshot's index is known by index and term even when it is outside the window:
+// without it a follower that has forgotten everything before a diverged suffix could
+// never tell its leader where they agree.
+func (s *store) GetLog(index uint64, l *raft.Log) error {
+	info, err := s.shard.Info(record.Index(index))
+	if errors.Is(err, log.ErrNotFound) {
+		if meta := s.snapshots.newest(); meta != nil && meta.Index == index && index > 1 {
+			*l = raft.Log{Index: index, Term: meta.Term, Type: raft.LogNoop}
+			return nil
+		}
+		return raft.ErrLogNotFound
+	}
+	if err == nil {
+		*l = raft.Log{Index: index, Term: uint64(info.Term), Type: raft.LogType(info.Kind)}
+		if l.Type != raft.LogConfiguration {
+			return nil
+		}
+		var e transport.Entry
+		if e, err = s.pin(record.Index(index), info.Term, l.Type); err == nil {
+			l.Data = append([]byte(nil), e.Payload...)
+			if e.Frame != nil {
+				e.Frame.Release()
+			}
+			return nil
+		}
+		if errors.Is(err, log.ErrNotFound) { // forgotten meanwhile
+			return raft.ErrLogNotFound
+		}
+	}
+	// Raft panics or stalls on any other error.
+	s.failure.stop(fmt.Errorf("read raft entry %d: %w", index, err))
+	*l = raft.Log{Index: index, Type: raft.LogNoop}
+	return nil
+}
+
+// pin returns an entry with its payload, for the transport.
+func (s *store) pin(index record.Index, term record.Term, kind raft.LogType) (transport.Entry, error) {
+	e := transport.Entry{Index: uint64(index), Term: uint64(term), Kind: kind}
+	if kind == raft.LogNoop || kind == raft.LogBarrier {
+		return e, nil
+	}
+	var err error
+	e.Payload, e.Frame, err = s.shard.Pin(index, term)
+	return e, err
+}
+
+// StoreLog implements raft.LogStore.
+func (s *store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore. It returns when the entries are durable.
+//
+// The asynchronous commit changes only this function and the three gates that are
+// named in transport.ShardConfig.Commit, lane.run and fsm.ApplyBatch: commands would
+// be queued here and waited for there; all other entries go on waiting here.
+func (s *store) StoreLogs(logs []*raft.Log) error {
+	entries := make([]log.Entry, len(logs))
+	for i, l := range logs {
+		entries[i] = log.Entry{
+			Index: record.Index(l.Index), Term: record.Term(l.Term), Kind: uint8(l.Type),
+			Payload: l.Data, Frame: s.pool.Find(l.Extensions),
+		}
+	}
+	s.storing.Store(time.Now().UnixNano())
+	defer s.storing.Store(0)
+	err := s.shard.Append(entries)
+	if err == nil {
+		err = s.shard.WaitDurable(entries[len(entries)-1].Index)
+	}
+	if err == nil && !s.appended.Load() {
+		err = s.stable.mark(keyAppended)
+		s.appended.Store(true)
+	}
+	if err != nil {
+		err = fmt.Errorf("store raft entries from %d on: %w", logs[0].Index, err)
+		s.failure.stop(err)
+	}
+	return err
+}
+
+// isStalled reports whether the disk hangs.
+func (s *store) isStalled() bool {
+	since := s.storing.Load()
+	return since != 0 && time.Since(time.Unix(0, since)) > stallTimeout
+}
+
+// DeleteRange implements raft.LogStore. Raft calls it for two things that differ
+// here: a compaction forgets a prefix, whose files stay; a conflict takes a suffix
+// back. A suffix always begins after the newest snapshot.
+func (s *store) DeleteRange(low, high uint64) error {
+	var err error
+	if meta := s.snapshots.newest(); meta != nil && high <= meta.Index {
+		err = s.shard.Forget(record.Index(high))
+	} else {
+		err = s.shard.Truncate(record.Index(low))
+	}
+	if err != nil {
+		err = fmt.Errorf("delete raft entries %d to %d: %w", low, high, err)
+		s.failure.stop(err)
+	}
+	return err
+}
+
+// agrees says what is at the snapshot's index in the window: whether there is
+// an entry, and whether it is the one that the snapshot covers.
+func (s *store) agrees(index, term uint64) (has, same bool) {
+	info, err := s.shard.Info(record.Index(index))
+	return err == nil, err == nil && uint64(info.Term) == term
+}
+
+// reconcile makes the window fit the newest snapshot, after a start or an install:
+// entries that contradict it, or that end before it, are superseded by it.
+// applied is the last index that is known to be final here.
+func (s *store) reconcile(meta *snapshotMeta, applied record.Index) error {
+	first, last := s.shard.First(), s.shard.Last()
+	at := record.Index(meta.Index)
+	if last == 0 {
+		return nil
+	}
+	if first > at+1 {
+		return fmt.Errorf("the log begins at entry %d and the newest snapshot ends at %d: what lies between is lost; empty the data folder so that the node comes back from its peers", first, at)
+	}
+	if _, same := s.agrees(meta.Index, meta.Term); same || first == at+1 {
+		return nil
+	}
+	if from := max(first, min(at, applied)+1); from <= last {
+		if err := s.shard.Truncate(from); err != nil {
+			return fmt.Errorf("take back entries that contradict the snapshot at %d: %w", at, err)
+		}
+	}
+	if last = s.shard.Last(); last != 0 {
+		if err := s.shard.Forget(last); err != nil {
+			return fmt.Errorf("forget entries before the snapshot at %d: %w", at, err)
+		}
+	}
+	return nil
+}
