@@ -19,8 +19,8 @@ import (
 const (
 	// groupNoteBytes is about how many bytes of records go into one entry. One record may exceed it.
 	groupNoteBytes = 1 << 20
-	// sweepDelay is how long deletions of topics are gathered before their offsets are forgotten.
-	sweepDelay = 100 * time.Millisecond
+	// forgetDelay is how long deletions of topics are gathered before their offsets are forgotten.
+	forgetDelay = 100 * time.Millisecond
 	// reviveTimeout bounds one attempt to begin anew after a record was not taken.
 	reviveTimeout = 5 * time.Second
 	// revivePause is how long to wait after one that failed.
@@ -126,7 +126,7 @@ func (c *coordinator) lead(term record.Term) {
 func (c *coordinator) begin() {
 	c.end(ErrNotCoordinator)
 	c.reign = newReign()
-	c.sweepAt = time.Now().Add(sweepDelay)
+	c.sweepAt = time.Now().Add(forgetDelay)
 	c.carryOut(c.machine.Lead(time.Now()))
 }
 
@@ -315,7 +315,7 @@ func (c *coordinator) viewChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reign != nil && deletions != c.deletions && c.sweepAt.IsZero() {
-		c.sweepAt = time.Now().Add(sweepDelay)
+		c.sweepAt = time.Now().Add(forgetDelay)
 		c.setTimer()
 	}
 }
