@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -132,7 +134,7 @@ func listed(offsets kadm.ListedOffsets, err error) (kadm.ListedOffsets, error) {
 // beginCommitted moves the beginnings to what the group has committed.
 func (s spans) beginCommitted(ctx context.Context, adm *kadm.Client, group, topic string) error {
 	committed, err := adm.FetchOffsets(ctx, group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return fmt.Errorf("read offsets of group %s: %w", group, err)
 	}
 	for partition, span := range s {

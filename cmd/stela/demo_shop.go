@@ -10,7 +10,7 @@ var demoArticles = []string{"A"}
 const (
 	scarceArticle = "B"
 	goodMethod    = "card"
-	badMethod     = "card-declined"
+	badMethod     = "declined:card_declined"
 )
 
 type demoShop struct {
@@ -20,7 +20,7 @@ type demoShop struct {
 
 func (s *demoShop) stop() {}
 
-func (d *demo) showShop(context.Context) error                  { return nil }
-func (d *demo) showRebuild(context.Context) error               { return nil }
+func (d *demo) showShop(context.Context) error                { return nil }
+func (d *demo) showRebuild(context.Context) error             { return nil }
 func (d *demo) history(_ context.Context, order string) error { return nil }
-func (d *demo) invite()                                         {}
+func (d *demo) invite()                                       {}

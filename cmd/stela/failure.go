@@ -37,7 +37,7 @@ type hint struct {
 	next string
 }
 
-func (h *hint) Error() string { return h.err.Error() + "; " + h.next }
+func (h *hint) Error() string { return strings.TrimRight(h.err.Error(), ". \n") + "; " + h.next }
 func (h *hint) Unwrap() error { return h.err }
 
 // advise adds the next step to err.
