@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -57,7 +58,7 @@ func (s *Stream) append(ctx context.Context, expected Expected, events []Event) 
 	case http.StatusOK, http.StatusCreated:
 		return parseAppended(got)
 	case http.StatusConflict:
-		return Appended{}, s.conflict(expected, got)
+		return Appended{}, s.conflict(expected, got) // or the topic keeps no streams
 	default:
 		return Appended{}, fmt.Errorf("append to %s stream %q: %w", s.topic, s.key, got.refusal())
 	}
@@ -81,13 +82,13 @@ func parseAppended(got answer) (Appended, error) {
 
 func (s *Stream) conflict(expected Expected, got answer) error {
 	var body struct {
-		Actual int64             `json:"actual"`
+		Actual *int64            `json:"actual"`
 		Events []json.RawMessage `json:"events"`
 	}
-	if err := json.Unmarshal(got.body, &body); err != nil {
-		return fmt.Errorf("append to %s stream %q: parse conflict: %w", s.topic, s.key, err)
+	if err := json.Unmarshal(got.body, &body); err != nil || body.Actual == nil {
+		return fmt.Errorf("append to %s stream %q: %w", s.topic, s.key, got.refusal())
 	}
-	conflict := &ConflictError{Topic: s.topic, Key: s.key, Expected: expected, Actual: body.Actual}
+	conflict := &ConflictError{Topic: s.topic, Key: s.key, Expected: expected, Actual: *body.Actual}
 	for _, raw := range body.Events {
 		event, err := decodeEvent(raw)
 		if err != nil {
@@ -121,12 +122,12 @@ func (s *Stream) read(ctx context.Context, request ReadRequest) ([]Event, int64,
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, err)
 	}
-	switch got.status {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return nil, -1, fmt.Errorf("read %s stream %q: %w: %w", s.topic, s.key, ErrNoStream, got.refusal())
-	default:
-		return nil, 0, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, got.refusal())
+	if got.status != http.StatusOK {
+		refusal := got.refusal()
+		if refusal.Kind == noStream {
+			return nil, -1, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, ErrNoStream)
+		}
+		return nil, 0, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, refusal)
 	}
 	events, err := decodeEvents(got.body, request)
 	if err != nil {
@@ -194,18 +195,26 @@ func (c *Client) askOnce(ctx context.Context, address string, build func(ctx con
 	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
 }
 
+// The kinds of problems that mean something here.
+const (
+	problemPrefix = "urn:stela:problem:"
+	noStream      = "no-stream"
+)
+
 // refusal makes an error of a problem document (RFC 9457) or of the bare status.
-func (a answer) refusal() error {
-	problem := StatusError{Status: a.status}
+func (a answer) refusal() *StatusError {
+	problem := &StatusError{Status: a.status}
 	var body struct {
+		Type   string `json:"type"`
 		Title  string `json:"title"`
 		Detail string `json:"detail"`
 	}
 	if json.Unmarshal(a.body, &body) == nil {
+		problem.Kind = strings.TrimPrefix(body.Type, problemPrefix)
 		problem.Title, problem.Detail = body.Title, body.Detail
 	}
 	if problem.Title == "" {
 		problem.Title = http.StatusText(a.status)
 	}
-	return &problem
+	return problem
 }

@@ -28,6 +28,7 @@ func (e *ConflictError) Error() string {
 // A StatusError is a refusal of the HTTP door.
 type StatusError struct {
 	Status int    // the HTTP status
+	Kind   string // what a program may tell it by, such as "no-stream"; "" when the answer is not a problem document
 	Title  string // the problem's title, or the status text
 	Detail string // what the server said about this case
 }

@@ -179,6 +179,12 @@ type Request struct {
 // Context ends when the server closes.
 func (r *Request) Context() context.Context { return r.ctx }
 
+// Method returns the request's method.
+func (r *Request) Method() string { return string(r.http.Method()) }
+
+// Path returns the path as it was sent, without query parameters.
+func (r *Request) Path() string { return string(r.http.URI().PathOriginal()) }
+
 // Name returns the part of the path at {name}.
 func (r *Request) Name(name string) string { return r.names[name] }
 
