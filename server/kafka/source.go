@@ -26,6 +26,7 @@ type source struct {
 	start    int // of what is buffered and not consumed
 	end      int
 	left     int // bytes of the request that are not consumed
+	granted  int // bytes that may still be read before patience begins anew
 }
 
 func newSource(conn net.Conn, patience time.Duration) *source {
@@ -37,7 +38,7 @@ func newSource(conn net.Conn, patience time.Duration) *source {
 func (s *source) size(deadline time.Time) (uint32, error) {
 	for s.end-s.start < 4 {
 		if s.end == s.start {
-			s.start, s.end = 0, 0
+			s.start, s.end, s.granted = 0, 0, 0
 			if err := s.conn.SetReadDeadline(deadline); err != nil {
 				return 0, err
 			}
@@ -53,11 +54,18 @@ func (s *source) size(deadline time.Time) (uint32, error) {
 	}
 	n := binary.BigEndian.Uint32(s.buffer[s.start:])
 	s.start += 4
+	s.granted = 0
 	return n, nil
 }
 
-// extend grants patience for more of the request.
-func (s *source) extend() error { return s.conn.SetReadDeadline(time.Now().Add(s.patience)) }
+// extend grants patience for the next readStep bytes, unless some of those granted before are still to come.
+func (s *source) extend() error {
+	if s.granted > 0 {
+		return nil
+	}
+	s.granted = readStep
+	return s.conn.SetReadDeadline(time.Now().Add(s.patience))
+}
 
 // fill reads once, with room for at least want bytes from start on.
 func (s *source) fill(want int) error {
@@ -71,6 +79,7 @@ func (s *source) fill(want int) error {
 	}
 	n, err := s.conn.Read(s.buffer[s.end:])
 	s.end += n
+	s.granted -= n
 	if n > 0 {
 		return nil
 	}
@@ -128,10 +137,11 @@ func (s *source) read(dst []byte) error {
 			dst = dst[n:]
 			continue
 		}
-		step := min(len(dst), readStep)
+		step := min(len(dst), s.granted)
 		if _, err := io.ReadFull(s.conn, dst[:step]); err != nil {
 			return err
 		}
+		s.granted -= step
 		dst = dst[step:]
 	}
 	return nil
