@@ -323,14 +323,18 @@ type PeerStatus struct {
 	Address     string
 	Incarnation [16]byte // zero when it never answered
 	Connected   bool
-	Err         error // why not
+	Err         string // why not, empty when nothing is known
 }
 
 // Peers returns the other nodes, in order.
 func (n *Node) Peers() []PeerStatus {
 	var peers []PeerStatus
 	for _, p := range n.endpoint.Peers() {
-		peers = append(peers, PeerStatus{p.Node, p.Address, p.Incarnation, p.Connected, p.Err})
+		status := PeerStatus{Node: p.Node, Address: p.Address, Incarnation: p.Incarnation, Connected: p.Connected}
+		if p.Err != nil {
+			status.Err = p.Err.Error()
+		}
+		peers = append(peers, status)
 	}
 	return peers
 }
