@@ -1,11 +1,14 @@
 package broker
 
 import (
+	"slices"
+
 	"github.com/stela-db/stela/log/record"
 )
 
 // A Status is what this node knows of the cluster's replication, for operators.
 type Status struct {
+	Node   int32         // who tells
 	Shards []ShardStatus // shard 0, the metadata, first
 	Peers  []PeerStatus  // the other nodes
 }
@@ -38,7 +41,7 @@ type PeerStatus struct {
 // Status returns the state of replication as of now.
 func (b *Broker) Status() Status {
 	node := b.config.Replication
-	var status Status
+	status := Status{Node: b.Node()}
 	for _, peer := range node.Peers() {
 		status.Peers = append(status.Peers, PeerStatus{Node: peer.Node, Connected: peer.Connected, Problem: peer.Err})
 	}
@@ -49,12 +52,35 @@ func (b *Broker) Status() Status {
 			Shard: record.Shard(id), Role: state.Role.String(), Leader: group.Leader().Node, Term: state.Term,
 			Commit: state.Commit, Applied: state.Applied, Last: state.Last,
 		}
-		for _, peer := range state.Peers {
-			shard.Followers = append(shard.Followers, FollowerStatus{
-				Node: peer.Node, Voter: peer.Voter, Match: peer.Match, Lag: peer.Entries,
-			})
+		for _, f := range state.Followers {
+			shard.Followers = append(shard.Followers, FollowerStatus{Node: f.Node, Voter: f.Voter, Match: f.Match, Lag: f.Lag})
 		}
 		status.Shards = append(status.Shards, shard)
 	}
 	return status
+}
+
+// maxInSyncLag is how many entries a follower may be behind and still count as in sync.
+const maxInSyncLag = 512
+
+// InSync returns those of a shard's replicas (nodes) that are reachable and close behind. Only the shard's
+// leader knows how far others are; elsewhere, being connected has to do.
+func (s *Status) InSync(id record.Shard, replicas []int32) []int32 {
+	nodes := make([]int32, 0, len(replicas))
+	for _, node := range replicas {
+		if node == s.Node || s.isConnected(node) && !s.isBehind(id, node) {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+func (s *Status) isConnected(node int32) bool {
+	return slices.ContainsFunc(s.Peers, func(p PeerStatus) bool { return p.Node == node && p.Connected })
+}
+
+func (s *Status) isBehind(id record.Shard, node int32) bool {
+	return int(id) < len(s.Shards) && slices.ContainsFunc(s.Shards[id].Followers, func(f FollowerStatus) bool {
+		return f.Node == node && (f.Lag > maxInSyncLag || !f.Voter)
+	})
 }

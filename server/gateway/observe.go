@@ -1,6 +1,17 @@
 package gateway
 
-import "github.com/stela-db/stela/internal/metrics"
+import (
+	"context"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/stela-db/stela/internal/metrics"
+	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/broker"
+	"github.com/stela-db/stela/server/group"
+	"github.com/stela-db/stela/server/meta"
+)
 
 // counts are the front's own counters beside those of its routes.
 type counts struct {
@@ -20,5 +31,204 @@ func newCounts(registry *metrics.Registry) counts {
 	}
 }
 
+// scrapeTimeout bounds what one scrape waits for the coordinators of groups.
+const scrapeTimeout = 2 * time.Second
+
 // observe registers what is read from the broker at each scrape.
-func (s *Server) observe() {}
+//
+// A thing of the cluster is told by one node only, so that sums over all nodes are
+// right: a partition by its leader, a group by its coordinator, topics and brokers by
+// the leader of the metadata.
+func (s *Server) observe() {
+	o := newObserver(s.config.Broker, s.config.Version)
+	s.config.Metrics.Observe(o.node)
+	s.config.Metrics.Observe(o.cluster)
+	s.config.Metrics.Observe(o.partitions)
+	s.config.Metrics.Observe(o.groups)
+}
+
+// An observer tells samples of what the broker knows.
+type observer struct {
+	broker  *broker.Broker
+	started time.Time
+	version string
+	desc    descs
+}
+
+// partition is what is told of one partition.
+type partition struct {
+	topic, number string
+	first, next   record.Offset
+	replicas      []int32
+	inSync        int
+}
+
+func newObserver(b *broker.Broker, version string) *observer {
+	return &observer{broker: b, started: time.Now(), version: version, desc: newDescs()}
+}
+
+// node tells of this process and its replicas.
+func (o *observer) node(tell metrics.Tell) {
+	tell(o.desc.build, 1, o.version, runtime.Version())
+	tell(o.desc.uptime, time.Since(o.started).Seconds())
+	ready := 0.0
+	if o.broker.Ready() == nil {
+		ready = 1
+	}
+	tell(o.desc.ready, ready)
+	status := o.broker.Status()
+	for _, peer := range status.Peers {
+		connected := 0.0
+		if peer.Connected {
+			connected = 1
+		}
+		tell(o.desc.peerConnected, connected, number(peer.Node))
+	}
+	for i := range status.Shards {
+		shard := &status.Shards[i]
+		id := number(shard.Shard)
+		leads := 0.0
+		if shard.Leader == status.Node {
+			leads = 1
+		}
+		tell(o.desc.raftLeader, leads, id)
+		tell(o.desc.raftTerm, float64(shard.Term), id)
+		tell(o.desc.raftCommit, float64(shard.Commit), id)
+		tell(o.desc.raftApplied, float64(shard.Applied), id)
+		for _, follower := range shard.Followers {
+			tell(o.desc.raftLag, float64(follower.Lag), id, number(follower.Node))
+		}
+	}
+}
+
+// cluster tells of topics and brokers, on the node that leads the metadata.
+func (o *observer) cluster(tell metrics.Tell) {
+	if o.broker.Controller() != o.broker.Node() {
+		return
+	}
+	view := o.broker.View()
+	brokers := view.Brokers()
+	tell(o.desc.brokers, float64(len(brokers)))
+	tell(o.desc.exporterBrokers, float64(len(brokers)))
+	for _, node := range brokers {
+		address := ""
+		if len(node.Listeners) > 0 {
+			address = node.Listeners[0].Host + ":" + number(node.Listeners[0].Port)
+		}
+		tell(o.desc.exporterBrokerInfo, 1, number(node.Node), address)
+	}
+	tell(o.desc.topics, float64(view.TopicCount()))
+	tell(o.desc.partitionCount, float64(view.PartitionCount()))
+	unavailable := 0
+	for topic := range view.Topics() {
+		tell(o.desc.exporterPartitions, float64(len(topic.Partitions)), topic.Name)
+		for _, info := range topic.Partitions {
+			if leader, _ := o.broker.Leader(info.Partition); leader < 0 {
+				unavailable++
+			}
+		}
+	}
+	tell(o.desc.unavailable, float64(unavailable))
+}
+
+// partitions tells of the partitions that this node leads.
+func (o *observer) partitions(tell metrics.Tell) {
+	status := o.broker.Status()
+	node := o.broker.Node()
+	for topic := range o.broker.View().Topics() {
+		for i, info := range topic.Partitions {
+			if leader, _ := o.broker.Leader(info.Partition); leader != node {
+				continue
+			}
+			p := partition{topic: topic.Name, number: strconv.Itoa(i), replicas: o.broker.Replicas(info.Partition)}
+			p.inSync = len(status.InSync(info.Shard, p.replicas))
+			var ok bool
+			if p.first, p.next, ok = o.offsets(topic, int32(i)); ok {
+				o.partition(tell, &p, node)
+			}
+		}
+	}
+}
+
+func (o *observer) offsets(topic *meta.Topic, number int32) (first, next record.Offset, ok bool) {
+	p, err := o.broker.Partition(topic.Name, number)
+	if err != nil {
+		return 0, 0, false
+	}
+	first, err = p.LogStart()
+	if err != nil {
+		return 0, 0, false
+	}
+	next, err = p.HighWatermark()
+	return first, next, err == nil
+}
+
+func (o *observer) partition(tell metrics.Tell, p *partition, leader int32) {
+	missing := len(p.replicas) - p.inSync
+	under := 0.0
+	if missing > 0 {
+		under = 1
+	}
+	tell(o.desc.maxOffset, float64(p.next), p.topic, p.number)
+	tell(o.desc.underReplicated, float64(missing), p.topic, p.number)
+	tell(o.desc.exporterCurrent, float64(p.next), p.topic, p.number)
+	tell(o.desc.exporterOldest, float64(p.first), p.topic, p.number)
+	tell(o.desc.exporterLeader, float64(leader), p.topic, p.number)
+	tell(o.desc.exporterReplicas, float64(len(p.replicas)), p.topic, p.number)
+	tell(o.desc.exporterInSync, float64(p.inSync), p.topic, p.number)
+	tell(o.desc.exporterUnder, under, p.topic, p.number)
+}
+
+// groups tells of the groups that this node coordinates.
+func (o *observer) groups(tell metrics.Tell) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	answer, err := o.broker.Group(ctx, "", &group.List{})
+	listing, ok := answer.(*group.Listing)
+	if err != nil || !ok || listing == nil {
+		return
+	}
+	for _, listed := range listing.Groups {
+		if ctx.Err() != nil {
+			return
+		}
+		o.group(ctx, tell, listed.Group)
+	}
+}
+
+func (o *observer) group(ctx context.Context, tell metrics.Tell, name string) {
+	if answer, err := o.broker.Group(ctx, name, &group.Describe{Group: name}); err == nil {
+		if description, ok := answer.(*group.Description); ok && description != nil {
+			tell(o.desc.groupMembers, float64(len(description.Members)), name)
+			tell(o.desc.exporterMembers, float64(len(description.Members)), name)
+		}
+	}
+	answer, err := o.broker.Group(ctx, name, &group.OffsetFetch{Group: name, All: true})
+	offsets, ok := answer.(*group.FetchResult)
+	if err != nil || !ok || offsets == nil {
+		return
+	}
+	var sum, most int64
+	for _, topic := range offsets.Topics {
+		known := o.broker.View().TopicByName(topic.Name)
+		if known == nil {
+			continue
+		}
+		for _, p := range topic.Partitions {
+			_, next, ok := o.offsets(known, p.Index)
+			if !ok || p.Offset < 0 {
+				continue
+			}
+			lag := max(0, int64(next-p.Offset))
+			sum, most = sum+lag, max(most, lag)
+			number := number(p.Index)
+			tell(o.desc.groupCommitted, float64(p.Offset), name, topic.Name, number)
+			tell(o.desc.exporterGroupOffset, float64(p.Offset), name, topic.Name, number)
+			tell(o.desc.exporterGroupLag, float64(lag), name, topic.Name, number)
+		}
+	}
+	tell(o.desc.groupLag, float64(sum), name)
+	tell(o.desc.groupLagMax, float64(most), name)
+}
+
+func number[N ~int32 | ~uint8](n N) string { return strconv.FormatInt(int64(n), 10) }
