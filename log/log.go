@@ -90,7 +90,7 @@ type Log struct {
 	mu     sync.Mutex // guards shards
 	shards map[record.Shard]*Shard
 
-	removing sync.Mutex // held by Remove
+	removing sync.Mutex // guards removed: one Remove at a time
 	closing  sync.Once
 }
 
@@ -146,13 +146,8 @@ func (l *Log) start(r *recovery) {
 		done:   make(chan struct{}),
 		guard:  &watchdog{timeout: l.config.HangTimeout, fail: l.fail},
 		stats:  &l.stats,
-		end:    r.end,
-		seal:   r.seal,
-		number: r.number,
-		hinted: r.hinted,
-		parts:  r.parts,
+		layout: layout{end: r.end, seal: r.seal, number: r.number, hinted: r.hinted, parts: r.parts, marks: map[record.Shard]*mark{}},
 		file:   r.file,
-		marks:  map[record.Shard]*mark{},
 	}
 	w.wake, w.synced = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
 	w.durable.Store(int64(r.end))
@@ -164,7 +159,7 @@ func (l *Log) start(r *recovery) {
 		w.marks[number] = &mark{shard: s, first: s.window.begin(), last: s.window.last(), held: found.held}
 	}
 	w.next = newPreparer(&l.config, w.number+1)
-	go w.run()
+	go w.run() // until Close
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.armNote()
@@ -192,7 +187,7 @@ func (l *Log) fail(err error) {
 	l.wakeAll()
 	l.config.Logger.Error("the log cannot go on", "error", err)
 	if l.config.Fatal != nil {
-		go l.config.Fatal(err)
+		go l.config.Fatal(err) // once, and on its own so that it may call Close; it ends by itself
 	}
 }
 

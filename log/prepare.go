@@ -1,7 +1,6 @@
 package log
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,7 +14,7 @@ import (
 const prepareRetry = time.Second
 
 // A preparer creates the next segment's file ahead of time, on a goroutine of its own
-// that close ends.
+// that stop ends.
 type preparer struct {
 	fs     FS
 	dir    string
@@ -36,7 +35,7 @@ func newPreparer(config *Config, number int64) *preparer {
 	p := &preparer{fs: config.FS, dir: config.Dir, bytes: config.SegmentBytes, logger: config.Logger,
 		done: make(chan struct{}), wanted: number}
 	p.changed = sync.NewCond(&p.mu)
-	go p.run()
+	go p.run() // until stop
 	return p
 }
 
@@ -44,6 +43,11 @@ func (p *preparer) run() {
 	defer close(p.done)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer func() {
+		if p.ready != nil {
+			_ = p.ready.Close() // it was synced when it was prepared
+		}
+	}()
 	for {
 		for !p.closed && (p.wanted == 0 || p.ready != nil || p.retry != nil) {
 			p.changed.Wait()
@@ -101,18 +105,13 @@ func (p *preparer) err() error {
 	return p.failure
 }
 
-// close ends the goroutine and closes the prepared file, which stays for the next start.
-func (p *preparer) close() error {
+// stop has the goroutine end as soon as the disk lets it. The prepared file stays for the next start.
+func (p *preparer) stop() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.closed = true
 	if p.retry != nil {
 		p.retry.Stop()
 	}
 	p.changed.Broadcast()
-	p.mu.Unlock()
-	<-p.done
-	if p.ready != nil {
-		return errors.Join(p.ready.Close())
-	}
-	return nil
 }

@@ -58,10 +58,14 @@ func (r *recovery) run() error {
 		return r.spares(0)
 	}
 	newest := r.parts[len(r.parts)-1]
-	if err := r.before(newest); err != nil {
+	rows := r.heads[newest.number].Rows
+	if err := r.findEnd(newest, rows); err != nil {
 		return err
 	}
-	if err := r.newest(newest); err != nil {
+	if err := r.before(newest, rows); err != nil {
+		return err
+	}
+	if err := r.replay(newest); err != nil {
 		return err
 	}
 	if err := r.spares(newest.number); err != nil {
@@ -188,10 +192,9 @@ func (r *recovery) addPart(number, newest int64, ends map[int64]segment.Head) {
 	r.parts = append(r.parts, p)
 }
 
-// before rebuilds the windows as they were when the newest segment began, reading of the older segments
-// only those that hold entries of a window.
-func (r *recovery) before(newest *part) error {
-	rows := r.heads[newest.number].Rows
+// before rebuilds the windows as they were when the newest segment began, without what was forgotten since,
+// reading of the older segments only those that hold entries of a window.
+func (r *recovery) before(newest *part, rows []segment.Row) error {
 	for i := range rows {
 		r.shard(rows[i].Shard).applied = rows[i].Applied
 	}
@@ -274,8 +277,9 @@ func (f *recovered) apply(h *segment.Header) {
 	}
 }
 
-// newest finds the end of the segment that was written last.
-func (r *recovery) newest(p *part) error {
+// findEnd finds where valid data of the segment that was written last ends, and takes from the rows' windows
+// what was forgotten in it: older segments need not have that any more.
+func (r *recovery) findEnd(p *part, rows []segment.Row) error {
 	h, err := r.log.readers.get(p.number)
 	if err != nil {
 		return err
@@ -286,18 +290,16 @@ func (r *recovery) newest(p *part) error {
 		return fmt.Errorf("stat segment %s: %w", h.Path, err)
 	}
 	_, from := segment.Split(p.start)
-	found, err := segment.Recover(h.File, from, min(info.Size(), segment.MaxBytes), func(header *segment.Header, s segment.Superseded) error {
-		if header.Kind == segment.KindNote {
-			return nil
+	found, err := segment.Recover(h.File, from, min(info.Size(), segment.MaxBytes), func(header *segment.Header, _ segment.Superseded) error {
+		for i := range rows {
+			row := &rows[i]
+			if header.Kind != segment.KindFirst || header.Shard != row.Shard || row.First == 0 {
+				continue
+			}
+			if row.First = max(row.First, header.Index); row.First > row.Last {
+				row.First, row.Last = 0, 0
+			}
 		}
-		f := r.shard(header.Shard)
-		if last := f.window.last(); !header.IsMarker() && !header.IsBackfill() && last != 0 && header.Index != last+1 {
-			_, offset := segment.Split(header.Position)
-			return &CorruptError{File: h.Path, Offset: offset,
-				Wanted: fmt.Sprintf("entry %d of shard %d", last+1, header.Shard), Found: fmt.Sprintf("entry %d", header.Index)}
-		}
-		f.held.Add(header, s)
-		f.apply(header)
 		return nil
 	})
 	if err != nil {
@@ -311,6 +313,42 @@ func (r *recovery) newest(p *part) error {
 			"file", h.Path, "valid_bytes", found.End)
 	}
 	return nil
+}
+
+// replay applies the records of the newest segment to the windows.
+func (r *recovery) replay(p *part) error {
+	h, err := r.log.readers.get(p.number)
+	if err != nil {
+		return err
+	}
+	defer r.log.readers.put(h)
+	_, from := segment.Split(p.start)
+	_, to := segment.Split(r.end)
+	for c := segment.NewCursor(h.File, from, to); ; {
+		offset := c.Offset()
+		header, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if header.Kind == segment.KindNote {
+			continue
+		}
+		f := r.shard(header.Shard)
+		var superseded segment.Superseded
+		if header.IsMarker() {
+			if superseded, err = h.ReadSuperseded(&header); err != nil {
+				return err
+			}
+		} else if last := f.window.last(); !header.IsBackfill() && last != 0 && header.Index != last+1 {
+			return &CorruptError{File: h.Path, Offset: offset,
+				Wanted: fmt.Sprintf("entry %d of shard %d", last+1, header.Shard), Found: fmt.Sprintf("entry %d", header.Index)}
+		}
+		f.held.Add(&header, superseded)
+		f.apply(&header)
+	}
 }
 
 // spares looks at the files after the newest segment: prepared ones are all zero and will be used; what else is there

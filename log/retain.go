@@ -42,6 +42,10 @@ func (l *Log) Segments() []SegmentInfo {
 func (l *Log) Remove(number int64) error {
 	l.removing.Lock()
 	defer l.removing.Unlock()
+	// What was forgotten must be known after a crash before what it was in is gone.
+	if err := l.writer.waitForAll(); err != nil {
+		return fmt.Errorf("remove segment %d: %w", number, err)
+	}
 	if err := l.writer.removable(number); err != nil {
 		return fmt.Errorf("remove segment %d: %w", number, err)
 	}

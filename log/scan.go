@@ -182,13 +182,4 @@ func (s *Shard) Backfill(entries []Entry) error {
 }
 
 // WaitBackfill blocks until everything that was backfilled, and all that was queued before, is written and synced.
-func (s *Shard) WaitBackfill() error {
-	w := s.log.writer
-	w.mu.Lock()
-	end := w.end
-	if len(w.queue) > 0 && w.queue[len(w.queue)-1].header.Kind == segment.KindNote {
-		end = w.queue[len(w.queue)-1].header.Position
-	}
-	w.mu.Unlock()
-	return w.waitFor(end)
-}
+func (s *Shard) WaitBackfill() error { return s.log.writer.waitForAll() }

@@ -63,21 +63,28 @@ type writer struct {
 	done    chan struct{}
 	durable atomic.Int64 // record.Position up to which everything is written and synced
 
-	mu      sync.Mutex // guards the fields of this block
-	wake    *sync.Cond // there is something to do for the goroutine
-	synced  *sync.Cond // durable moved, or failure was set
-	queue   []item
-	end     record.Position // where the next record will lie
-	seal    bool            // the next record begins a new segment whatever room there is
-	number  int64           // of the active segment, or of the one before the first
-	hinted  record.Position // the durable position that the newest record tells
-	marks   map[record.Shard]*mark
-	parts   []*part // ascending
+	mu     sync.Mutex // guards the fields of this block
+	wake   *sync.Cond // there is something to do for the goroutine
+	synced *sync.Cond // durable moved, or failure was set
+	queue  []item
+	layout
 	closing bool
 	idle    *time.Timer
 
-	file  vfs.File // the active segment; the goroutine's own after start
-	stats *counters
+	file   vfs.File // the active segment; the goroutine's own after start
+	closed error    // why it could not be closed in order; read after done
+	stats  *counters
+}
+
+// layout is what lies where, as of the end of the queue.
+type layout struct {
+	end    record.Position // where the next record will lie
+	seal   bool            // the next record begins a new segment whatever room there is
+	number int64           // of the active segment, or of the one before the first
+	hinted record.Position // the durable position that the newest record tells
+	solid  record.Position // the end of the newest record that is not a note: a sync will come to it
+	marks  map[record.Shard]*mark
+	parts  []*part // ascending
 }
 
 // counters are Stats, counted by the goroutine.
@@ -118,6 +125,9 @@ func (w *writer) place(it *item) {
 	it.header.Put(it.data, w.log.readers.seed)
 	w.end += record.Position(size)
 	w.hinted = durable
+	if it.header.Kind != segment.KindNote {
+		w.solid = w.end
+	}
 	w.queue = append(w.queue, *it)
 }
 
@@ -190,6 +200,7 @@ func (p *part) finish(end record.Position, rows []segment.Row) {
 
 func (w *writer) run() {
 	defer close(w.done)
+	defer w.finish()
 	var items []item
 	scratch := make([]byte, 0, scratchBytes)
 	for {
@@ -365,6 +376,14 @@ func (w *writer) waitFor(position record.Position) error {
 	return nil
 }
 
+// waitForAll blocks until everything that is queued now is durable.
+func (w *writer) waitForAll() error {
+	w.mu.Lock()
+	end := w.solid
+	w.mu.Unlock()
+	return w.waitFor(end)
+}
+
 // armNote has a note written when the log stays idle. w.mu is held.
 func (w *writer) armNote() {
 	if w.closing || len(w.queue) > 0 || record.Position(w.durable.Load()) <= w.hinted {
@@ -394,7 +413,8 @@ func newNote() item {
 	return item{header: segment.Header{Kind: segment.KindNote}, data: make([]byte, segment.HeaderBytes)}
 }
 
-// close writes what is queued and a last note, ends the goroutine and closes the file.
+// close has what is queued written, and a last note, and waits for the goroutine to
+// end, unless it is inside a call to the disk that may never return.
 func (w *writer) close() error {
 	w.mu.Lock()
 	w.closing = true
@@ -404,22 +424,31 @@ func (w *writer) close() error {
 	w.wake.Broadcast()
 	w.mu.Unlock()
 	if w.guard.hung() {
-		// The goroutine is inside a call to the disk that may never return.
+		w.next.stop()
 		return w.log.failing.err()
 	}
 	<-w.done
-	release(w.queue)
-	var err error
-	if w.log.failing.err() == nil && w.file != nil {
-		err = w.lastNote()
-	}
-	if w.file != nil {
-		err = errors.Join(err, w.file.Close())
-	}
-	return errors.Join(err, w.next.close())
+	w.next.stop()
+	<-w.next.done
+	return w.closed
 }
 
-// lastNote makes the whole log provably durable. The goroutine has ended.
+// finish is the end of the goroutine.
+func (w *writer) finish() {
+	w.mu.Lock()
+	release(w.queue)
+	w.queue = nil
+	w.mu.Unlock()
+	if w.file == nil {
+		return
+	}
+	if w.log.failing.err() == nil {
+		w.closed = w.lastNote()
+	}
+	w.closed = errors.Join(w.closed, w.file.Close())
+}
+
+// lastNote makes the whole log provably durable.
 func (w *writer) lastNote() error {
 	it := newNote()
 	w.mu.Lock()
@@ -431,6 +460,7 @@ func (w *writer) lastNote() error {
 	}
 	w.place(&it)
 	w.mu.Unlock()
+	_, offset = segment.Split(it.header.Position)
 	if err := w.writeAt(it.data, offset); err != nil {
 		return err
 	}
