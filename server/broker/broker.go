@@ -1,8 +1,11 @@
 package broker
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/stela-db/stela/internal/frame"
@@ -16,6 +19,7 @@ import (
 // Config is what a broker works with. Nothing of it is closed by the broker.
 type Config struct {
 	Node        int32
+	Peers       []int32           // all nodes of the cluster; empty: this one alone
 	Replication *replication.Node // made, not started
 	Log         *log.Log
 	Index       *index.Index
@@ -29,33 +33,137 @@ type Config struct {
 
 // A Broker is one node's part of the cluster.
 type Broker struct {
-	config  Config
-	logger  *slog.Logger
-	cluster *cluster
-	shards  []*shard // data shards; shard n is at n-1
-	closed  atomic.Bool
+	config    Config
+	logger    *slog.Logger
+	nodes     []int32 // of the cluster, sorted
+	codecs    record.Codecs
+	states    states
+	cluster   *cluster
+	cleaner   *cleaner
+	producers producerIDs
+
+	mu     sync.Mutex // guards the change of shards, and closed
+	shards atomic.Pointer[[]*shard]
+	closed bool
 }
 
 // New returns a broker that does not run yet.
 func New(config Config) (*Broker, error) {
-	b := &Broker{config: config, logger: config.Logger}
+	config.Settings = config.Settings.withDefaults()
+	b := &Broker{config: config, logger: config.Logger, nodes: slices.Sorted(slices.Values(config.Peers))}
+	if len(b.nodes) == 0 {
+		b.nodes = []int32{config.Node}
+	}
+	if !slices.Contains(b.nodes, config.Node) {
+		return nil, fmt.Errorf("node %d is not among the nodes %v", config.Node, b.nodes)
+	}
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
+	b.states.table = map[record.Partition]*partitionState{}
+	b.shards.Store(new([]*shard))
+	b.cleaner = newCleaner(b)
+	b.cluster = newCluster(b)
+	b.handleCalls()
 	return b, nil
 }
 
-// Start begins replication and serves.
-func (b *Broker) Start() error { return nil }
+// Start begins replication: the state machines are made as soon as the cluster is formed or joined.
+func (b *Broker) Start() error {
+	if err := b.config.Replication.Start(b.machine); err != nil {
+		return err
+	}
+	b.cluster.start()
+	b.cleaner.start()
+	return nil
+}
 
-// Close stops all goroutines of the broker; what is under way is answered. The replication must not be closed before.
-func (b *Broker) Close() error { return nil }
+// machine makes the state machine of a shard; nil is never returned. A shard whose state cannot be read stops the node.
+func (b *Broker) machine(id record.Shard) replication.StateMachine {
+	if id == record.Metadata {
+		machine, err := b.cluster.machine()
+		if err != nil {
+			b.fatal(fmt.Errorf("metadata: %w", err))
+		}
+		return machine
+	}
+	s := newShard(b, id)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	shards := slices.Clone(*b.shards.Load())
+	for len(shards) < int(id) {
+		shards = append(shards, nil)
+	}
+	shards[id-1] = s
+	b.shards.Store(&shards)
+	if b.closed {
+		return s.machine
+	}
+	if err := s.start(); err != nil {
+		b.fatal(err)
+	}
+	return s.machine
+}
+
+// shard returns a data shard, or nil when this node has none of that number, yet.
+func (b *Broker) shard(id record.Shard) *shard {
+	shards := *b.shards.Load()
+	if id == 0 || int(id) > len(shards) {
+		return nil
+	}
+	return shards[id-1]
+}
+
+// dataShards returns the shards that were made.
+func (b *Broker) dataShards() []*shard {
+	return slices.DeleteFunc(slices.Clone(*b.shards.Load()), func(s *shard) bool { return s == nil })
+}
+
+// Close refuses what is queued, answers what is under way and stops all goroutines of
+// the broker. The replication must be closed after it, since what is under way needs it.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	closed := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if closed {
+		return nil
+	}
+	b.cluster.close()
+	b.cleaner.close()
+	for _, s := range b.dataShards() {
+		s.close()
+	}
+	return nil
+}
+
+// fatal says that the node cannot go on.
+func (b *Broker) fatal(err error) {
+	b.logger.Error("the broker cannot go on", "error", err)
+	if b.config.Fatal != nil {
+		b.config.Fatal(err)
+	}
+}
 
 // View returns the cluster's metadata as this node knows it.
 func (b *Broker) View() *meta.View { return b.cluster.view() }
 
+// viewChanged is called by the cluster on the metadata's state machine after each applied change. It must not block.
+func (b *Broker) viewChanged() {
+	for _, s := range b.dataShards() {
+		s.coordinator.viewChanged()
+	}
+	b.cleaner.sweep()
+}
+
 // ClusterID returns the cluster's id as text; empty until the cluster is formed.
-func (b *Broker) ClusterID() string { return "" }
+func (b *Broker) ClusterID() string {
+	id, formed := b.config.Replication.Cluster()
+	if !formed {
+		return ""
+	}
+	return id
+}
 
 // Node returns this node's number.
 func (b *Broker) Node() int32 { return b.config.Node }
@@ -64,72 +172,34 @@ func (b *Broker) Node() int32 { return b.config.Node }
 func (b *Broker) Settings() Settings { return b.config.Settings }
 
 // Controller returns the node that leads the metadata, or -1.
-func (b *Broker) Controller() int32 { return -1 }
+func (b *Broker) Controller() int32 { return b.config.Replication.Group(record.Metadata).Leader().Node }
 
-// Leader returns the node that leads a partition, or -1, and the epoch of its leadership.
-func (b *Broker) Leader(partition record.Partition) (node int32, epoch int32) { return -1, -1 }
-
-// Replicas returns the nodes that keep a partition, sorted. The slice must not be changed.
-func (b *Broker) Replicas(partition record.Partition) []int32 { return nil }
+// readyLag is how many committed entries a ready node may still have to apply.
+const readyLag = 1000
 
 // Ready returns nil when this node has joined, has caught up and is able to serve, else the reason.
-func (b *Broker) Ready() error { return ErrUnsupported }
-
-// Partition returns a partition by its topic's name and its number there, or ErrUnknownTopicOrPartition.
-func (b *Broker) Partition(topic string, partition int32) (*Partition, error) {
-	return nil, ErrUnknownTopicOrPartition
-}
-
-// PartitionByID returns a partition by its topic's id and its number there, or an
-// error that wraps meta.ErrUnknownTopicID or ErrUnknownTopicOrPartition.
-func (b *Broker) PartitionByID(topic record.TopicID, partition int32) (*Partition, error) {
-	return nil, ErrUnknownTopicOrPartition
-}
-
-// Produce takes batches of one request in order. It blocks while too much is unanswered.
-func (b *Broker) Produce(batches []ProduceBatch) {
-	for i := range batches {
-		batches[i].Frame.Release()
-		batches[i].Done(ProduceResult{Err: ErrUnsupported, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1})
+func (b *Broker) Ready() error {
+	node := b.config.Replication
+	if _, formed := node.Cluster(); !formed {
+		return errors.New("the cluster is not formed yet")
 	}
+	for id := range record.Shard(node.Shards() + 1) {
+		group := node.Group(id)
+		if err := group.Ready(); err != nil {
+			return fmt.Errorf("shard %d: %w", id, err)
+		}
+		if group.Leader().Node < 0 {
+			return fmt.Errorf("shard %d has no leader", id)
+		}
+		if status := group.Status(); status.Applied+readyLag < status.Commit {
+			return fmt.Errorf("shard %d is %d entries behind", id, status.Commit-status.Applied)
+		}
+	}
+	if len(b.dataShards()) < node.Shards() {
+		return errors.New("the shards are being loaded")
+	}
+	if err := b.config.Log.Writable(); err != nil {
+		return fmt.Errorf("the log takes no writes: %w", err)
+	}
+	return b.cluster.ready()
 }
-
-// Fetch reads batches, waiting as the request says or until ctx ends. The result is never nil.
-func (b *Broker) Fetch(ctx context.Context, request *FetchRequest) *FetchResult {
-	return &FetchResult{}
-}
-
-// ListOffsets returns the first offset whose record is not older than timestamp (ms), or what one of the constants asks for.
-func (b *Broker) ListOffsets(ctx context.Context, partition *Partition, timestamp int64) (ListedOffset, error) {
-	return ListedOffset{}, ErrUnsupported
-}
-
-// OffsetForLeaderEpoch returns the newest epoch at most epoch and the offset after its last record.
-// currentEpoch is the leader's epoch as the client knows it, -1 when it does not.
-func (b *Broker) OffsetForLeaderEpoch(partition *Partition, currentEpoch, epoch int32) (EpochEnd, error) {
-	return EpochEnd{}, ErrUnsupported
-}
-
-// DeleteRecords moves the partition's begin up to before (-1: the high watermark) and returns the new begin.
-func (b *Broker) DeleteRecords(ctx context.Context, partition *Partition, before record.Offset) (record.Offset, error) {
-	return -1, ErrUnsupported
-}
-
-// InitProducerID returns a producer id that nobody else has, with epoch 0. A transactional id is ErrUnsupported.
-func (b *Broker) InitProducerID(ctx context.Context, transactionalID string) (id int64, epoch int16, err error) {
-	return -1, -1, ErrUnsupported
-}
-
-// AppendStream appends events to one stream on whichever node leads it. A version that is not the
-// expected one is a *ConflictError; after ErrTimedOut a retry with the same event ids is safe.
-func (b *Broker) AppendStream(ctx context.Context, request *AppendRequest) (AppendResult, error) {
-	return AppendResult{}, ErrUnsupported
-}
-
-// ReadStream reads a part of one stream on whichever node leads it. An empty stream is no error: Head is -1.
-func (b *Broker) ReadStream(ctx context.Context, request *ReadStreamRequest) (StreamSlice, error) {
-	return StreamSlice{}, ErrUnsupported
-}
-
-// viewChanged is called by the cluster on the metadata's state machine after each applied change. It must not block.
-func (b *Broker) viewChanged() {}

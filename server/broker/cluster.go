@@ -53,7 +53,7 @@ func newCluster(b *Broker) *cluster {
 func (c *cluster) reset() {
 	config := c.broker.config
 	state := meta.New(meta.Config{
-		Node: config.Node, Nodes: len(config.Replication.Peers()) + 1, BrokerConfigs: config.Settings.MetaConfigs,
+		Node: config.Node, Nodes: len(c.broker.nodes), BrokerConfigs: config.Settings.MetaConfigs,
 	})
 	c.mu.Lock()
 	c.state = state

@@ -330,9 +330,10 @@ func (b *Broker) Coordinator(groupID string) (node int32, ok bool) {
 	return node, node >= 0
 }
 
-// groupShard returns the shard that a group lives in; nil before the cluster is formed.
+// groupShard returns the shard that a group lives in; nil before the cluster is formed and the shard is there.
 func (b *Broker) groupShard(groupID string) *shard {
-	if len(b.shards) == 0 {
+	count := b.config.Replication.Shards()
+	if count == 0 {
 		return nil
 	}
 	// FNV-1a: which shard a group is in is for ever.
@@ -340,7 +341,7 @@ func (b *Broker) groupShard(groupID string) *shard {
 	for i := range len(groupID) {
 		hash = (hash ^ uint64(groupID[i])) * 1099511628211
 	}
-	return b.shards[hash%uint64(len(b.shards))]
+	return b.shard(record.Shard(hash%uint64(count)) + 1)
 }
 
 // Group asks the coordinator of a group, which has to be this node: ErrNotCoordinator when it is another. The response is of
@@ -366,7 +367,7 @@ func (b *Broker) Group(ctx context.Context, groupID string, request group.Reques
 
 func (b *Broker) listGroups(ctx context.Context, request *group.List) (group.Response, error) {
 	all := &group.Listing{}
-	for _, s := range b.shards {
+	for _, s := range b.dataShards() {
 		response, err := s.coordinator.ask(ctx, request)
 		if errors.Is(err, ErrNotCoordinator) {
 			continue

@@ -1,0 +1,177 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/log/record"
+)
+
+// AppendStream appends events to one stream on whichever node leads it. A version that is not the
+// expected one is a *ConflictError; after ErrTimedOut a retry with the same event ids is safe.
+func (b *Broker) AppendStream(ctx context.Context, request *AppendRequest) (AppendResult, error) {
+	if err := request.check(); err != nil {
+		return AppendResult{}, err
+	}
+	p, err := b.streamPartition(request.Topic, request.Key)
+	if err != nil {
+		return AppendResult{}, err
+	}
+	builder := request.batch(time.Now())
+	if limit := int(p.topic.Options.MaxMessageBytes); builder.Bytes() > limit {
+		return AppendResult{}, fmt.Errorf("events of %d bytes, limit %d: %w", builder.Bytes(), limit, ErrMessageTooLarge)
+	}
+	f := b.config.Pool.Get(builder.Bytes())
+	defer f.Release()
+	if _, err := builder.AppendBatch(f.Bytes()[:0], nil); err != nil {
+		return AppendResult{}, err
+	}
+	var result AppendResult
+	err = b.onLeader(ctx, p, func(node int32) error {
+		if node == b.config.Node {
+			var err error
+			result, err = b.appendHere(ctx, p, f, request.Expected)
+			return err
+		}
+		var err error
+		result, err = b.appendThere(ctx, node, p, f.Bytes(), request.Expected)
+		return err
+	})
+	return result, err
+}
+
+func (r *AppendRequest) check() error {
+	switch {
+	case len(r.Events) == 0 || len(r.Events) > MaxAppendEvents:
+		return fmt.Errorf("%d events, wanted 1 to %d: %w", len(r.Events), MaxAppendEvents, ErrInvalidRequest)
+	case len(r.Key) == 0 || len(r.Key) > MaxKeyBytes:
+		return fmt.Errorf("key of %d bytes, wanted 1 to %d: %w", len(r.Key), MaxKeyBytes, ErrInvalidRequest)
+	case r.Expected < ExpectNone && r.Expected != ExpectAny && r.Expected != ExpectExists:
+		return fmt.Errorf("expected version %d: %w", int64(r.Expected), ErrInvalidRequest)
+	}
+	for i := range r.Events {
+		if n := len(r.Events[i].ID); n > MaxEventIDBytes {
+			return fmt.Errorf("event %d has an id of %d bytes, limit %d: %w", i, n, MaxEventIDBytes, ErrInvalidRequest)
+		}
+	}
+	return nil
+}
+
+// batch makes the events' records, with the ids as their first header.
+func (r *AppendRequest) batch(now time.Time) *record.Builder {
+	builder := record.NewBuilder()
+	var headers []record.Header
+	for i := range r.Events {
+		event := &r.Events[i]
+		headers = headers[:0]
+		if event.ID != "" {
+			headers = append(headers, record.Header{Key: []byte(headerEventID), Value: []byte(event.ID)})
+		}
+		at := event.Time
+		if at.IsZero() {
+			at = now
+		}
+		builder.Add(at.UnixMilli(), r.Key, event.Value, append(headers, event.Headers...))
+	}
+	return builder
+}
+
+// streamPartition returns the partition in which a stream lies.
+func (b *Broker) streamPartition(name string, key []byte) (*Partition, error) {
+	topic := b.View().TopicByName(name)
+	if topic == nil {
+		return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition)
+	}
+	if !topic.Options.EventStore {
+		return nil, fmt.Errorf("topic %q: %w", name, ErrNotEventStore)
+	}
+	return b.PartitionOf(topic, PartitionFor(key, len(topic.Partitions)))
+}
+
+// appendHere appends the batch in f, of one stream, to a partition that this node leads. It leaves f to the caller.
+func (b *Broker) appendHere(ctx context.Context, p *Partition, f *frame.Frame, expected Expected) (AppendResult, error) {
+	f.Retain()
+	outcome := make(chan ProduceResult, 1)
+	it, rejected := b.prepare(&ProduceBatch{
+		Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Done: func(r ProduceResult) { outcome <- r },
+	}, time.Now())
+	if rejected != nil || it.streams == nil || len(it.streams.groups) != 1 || len(it.streams.records) != int(it.batch.RecordCount()) {
+		f.Release()
+		if rejected != nil {
+			return AppendResult{}, rejected.err
+		}
+		return AppendResult{}, fmt.Errorf("events of several streams: %w", ErrInvalidRequest)
+	}
+	streams := it.streams
+	streams.groups[0].expected = expected
+	count := int64(len(streams.records))
+	key := streams.groups[0].key
+	p.state.shard.enqueue([]item{it})
+	select {
+	case r := <-outcome:
+		if r.Err != nil {
+			return AppendResult{}, b.withUnseen(ctx, p, key, r.Err)
+		}
+		return AppendResult{
+			FirstVersion: streams.first, LastVersion: streams.first + count - 1, Partition: p.number,
+			FirstOffset: r.BaseOffset, Duplicate: streams.duplicate,
+		}, nil
+	case <-ctx.Done():
+		return AppendResult{}, errors.Join(ErrTimedOut, ctx.Err())
+	}
+}
+
+// withUnseen adds to a conflict the events that the appender has not seen.
+func (b *Broker) withUnseen(ctx context.Context, p *Partition, key []byte, err error) error {
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) || conflict.Expected < ExpectNone {
+		return err
+	}
+	told := *conflict
+	slice, readError := b.readHere(ctx, p, &ReadStreamRequest{
+		Key: key, From: int64(conflict.Expected) + 1, Limit: MaxUnseen, MinVersion: -1,
+	})
+	if readError == nil {
+		told.Unseen = slice.Events
+		told.Actual = max(told.Actual, slice.Head)
+	}
+	return &told
+}
+
+const (
+	// leaderRetry is the pause before a leader is asked for again.
+	leaderRetry = 20 * time.Millisecond
+	// defaultWait bounds appends and reads whose context has no deadline.
+	defaultWait = 30 * time.Second
+)
+
+// onLeader calls do with the node that leads the partition, again after errors that say that nothing was done there
+// because another node leads, until ctx ends.
+func (b *Broker) onLeader(ctx context.Context, p *Partition, do func(node int32) error) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, defaultWait)
+		defer cancel()
+	}
+	var last error
+	for {
+		err := ErrLeaderNotAvailable
+		if node := p.state.shard.group.Leader().Node; node >= 0 {
+			err = do(node)
+		}
+		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrLeaderNotAvailable) {
+			return err
+		}
+		last = err
+		pause := time.NewTimer(leaderRetry)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return last
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/log/index"
+	"github.com/stela-db/stela/log/record"
+)
+
+// fetchRuns is how many runs are looked up in the index at once.
+const fetchRuns = 16
+
+// Fetch reads batches, waiting as the request says or until ctx ends. The result is never nil.
+//
+// What is applied is read at once: the newest runs are known without the index, and
+// their bytes are slices of the log's frames in memory. When that is less than
+// MinBytes, the request joins the waiters of its partitions, and the state machine
+// that applies enough wakes it; nothing happens meanwhile.
+func (b *Broker) Fetch(ctx context.Context, request *FetchRequest) *FetchResult {
+	if request.MaxWait <= 0 {
+		result, _ := b.fetchNow(request, nil)
+		return result
+	}
+	deadline := time.NewTimer(request.MaxWait)
+	defer deadline.Stop()
+	for {
+		result, enough := b.fetchNow(request, nil)
+		if enough || ctx.Err() != nil {
+			return result
+		}
+		w := newWaiter(len(request.Partitions), request.MinBytes-result.bytes())
+		if !w.enter(request, result) {
+			w.exit(request)
+			result.Release()
+			continue
+		}
+		select {
+		case <-w.signal:
+			w.exit(request)
+			result.Release()
+		case <-deadline.C:
+			w.exit(request)
+			return b.fetchAgain(request, result)
+		case <-ctx.Done():
+			w.exit(request)
+			return result
+		}
+	}
+}
+
+// fetchAgain reads once more at the end of a wait in which something, but not enough, may have arrived.
+func (b *Broker) fetchAgain(request *FetchRequest, before *FetchResult) *FetchResult {
+	before.Release()
+	result, _ := b.fetchNow(request, before)
+	return result
+}
+
+// enter joins the waiters of all partitions and shards of a request. It returns false when something has
+// changed since result was read.
+func (w *waiter) enter(request *FetchRequest, result *FetchResult) bool {
+	var last *shard
+	for i := range request.Partitions {
+		p := request.Partitions[i].Partition.state
+		if p.shard != last {
+			if last = p.shard; !w.watch(last) {
+				return false
+			}
+		}
+		p.mu.Lock()
+		same := p.loaded && p.next == result.Partitions[i].HighWatermark && !p.row.dropped
+		if same {
+			w.join(p)
+		}
+		p.mu.Unlock()
+		if !same {
+			return false
+		}
+	}
+	return true
+}
+
+// exit undoes enter, also when that stopped half-way.
+func (w *waiter) exit(request *FetchRequest) {
+	w.leave()
+	var last *shard
+	for i := range request.Partitions {
+		if s := request.Partitions[i].Partition.state.shard; s != last {
+			last = s
+			w.unwatch(s)
+		}
+	}
+}
+
+func (r *FetchResult) bytes() int {
+	n := 0
+	for i := range r.Partitions {
+		n += r.Partitions[i].Bytes()
+	}
+	return n
+}
+
+// fetchNow reads what is there. enough reports that the answer need not wait: there are MinBytes, or as much as fits, or
+// an error. The slices of a result that was released are used again.
+func (b *Broker) fetchNow(request *FetchRequest, into *FetchResult) (result *FetchResult, enough bool) {
+	result = into
+	if result == nil {
+		result = &FetchResult{Partitions: make([]FetchedPartition, len(request.Partitions))}
+	}
+	f := fetch{broker: b, result: result, left: request.MaxBytes}
+	failed := false
+	for i := range request.Partitions {
+		asked, got := &request.Partitions[i], &result.Partitions[i]
+		*got = FetchedPartition{HighWatermark: -1, LogStartOffset: -1}
+		f.partition(asked, got)
+		failed = failed || got.Err != nil
+	}
+	return result, failed || f.full || f.bytes >= request.MinBytes
+}
+
+// A fetch is one pass over the partitions of a request.
+type fetch struct {
+	broker *Broker
+	result *FetchResult
+	left   int  // of MaxBytes
+	full   bool // there is more than the limits allow
+	bytes  int
+	runs   []index.Run
+}
+
+// partition reads one partition.
+func (f *fetch) partition(asked *FetchPartition, got *FetchedPartition) {
+	p := asked.Partition.state
+	term, err := p.leadership()
+	if err == nil {
+		err = checkEpoch(asked.LeaderEpoch, term)
+	}
+	if err != nil {
+		got.Err = err
+		return
+	}
+	p.mu.Lock()
+	if err := p.load(); err != nil {
+		p.mu.Unlock()
+		got.Err = err
+		return
+	}
+	start, next := p.row.start, p.next
+	f.runs = f.runs[:0]
+	if asked.Offset >= start && asked.Offset < next {
+		f.runs = recentFrom(p.recent, asked.Offset, f.runs)
+	}
+	p.mu.Unlock()
+	got.HighWatermark, got.LogStartOffset = next, start
+	switch {
+	case asked.Offset < start || asked.Offset > next:
+		got.Err = offsetRange(asked.Offset, start, next)
+	case asked.Offset < next:
+		got.Err = f.read(p, asked, next, got)
+	}
+}
+
+// recentFrom appends the recent runs from the one that contains offset on; none when that one is not recent.
+func recentFrom(recent []index.Run, offset record.Offset, dst []index.Run) []index.Run {
+	for i := range recent {
+		if recent[i].First <= offset && offset <= recent[i].Last {
+			return append(dst, recent[i:]...)
+		}
+	}
+	return dst
+}
+
+// read adds batches up to the limits: at least one batch to an answer that has none yet.
+func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offset, got *FetchedPartition) error {
+	room := min(asked.MaxBytes, f.left)
+	offset := asked.Offset
+	for at := 0; offset < next; at++ {
+		if at == len(f.runs) {
+			var err error
+			if f.runs, err = f.broker.config.Index.Runs(p.id, offset, fetchRuns, f.runs[:0]); err != nil {
+				return fmt.Errorf("%w: %w", ErrStorage, err)
+			}
+			if at = 0; len(f.runs) == 0 {
+				return fmt.Errorf("partition %d: the index has nothing at offset %d, the end is at %d: %w", p.id, offset, next, ErrStorage)
+			}
+		}
+		if room <= 0 && f.bytes > 0 {
+			f.full = true
+			return nil
+		}
+		run := &f.runs[at]
+		stored, held, err := p.shard.read(run)
+		if err != nil {
+			return f.failed(p, asked, got, err)
+		}
+		taken, whole, err := cut(stored, offset, room, f.bytes == 0)
+		f.full = f.full || !whole
+		if err != nil || len(taken) == 0 {
+			held.Release()
+			return f.failed(p, asked, got, err)
+		}
+		f.result.frames = append(f.result.frames, held)
+		got.Batches = append(got.Batches, taken)
+		f.bytes += len(taken)
+		f.left -= len(taken)
+		room -= len(taken)
+		if !whole {
+			return nil
+		}
+		offset = run.Last + 1
+	}
+	return nil
+}
+
+// failed decides what an error means for a partition's answer: nothing when it holds batches already, since the next
+// fetch will meet the error again; out of range when retention removed the batches meanwhile.
+func (f *fetch) failed(p *partitionState, asked *FetchPartition, got *FetchedPartition, err error) error {
+	if len(got.Batches) > 0 || err == nil {
+		return nil
+	}
+	if start, next, boundsError := p.bounds(); boundsError != nil || asked.Offset < start {
+		got.LogStartOffset = start
+		return errors.Join(boundsError, offsetRange(asked.Offset, start, next))
+	}
+	return err
+}
+
+// cut returns the batches of a run from the one that contains offset on, as many as fit into room, but at least one if
+// first is set; whole reports that the run's last batch is among them.
+func cut(stored []byte, offset record.Offset, room int, first bool) (taken []byte, whole bool, err error) {
+	for len(stored) > 0 {
+		batch, rest, err := record.NextBatch(stored)
+		if err != nil {
+			return nil, false, fmt.Errorf("%w: %w", ErrStorage, err)
+		}
+		if batch.LastOffset() >= offset {
+			break
+		}
+		stored = rest
+	}
+	if len(stored) <= room {
+		return stored, true, nil
+	}
+	end := 0
+	for rest := stored; len(rest) > 0; {
+		batch, after, err := record.NextBatch(rest)
+		if err != nil {
+			return nil, false, fmt.Errorf("%w: %w", ErrStorage, err)
+		}
+		if end+len(batch) > room && !(first && end == 0) {
+			break
+		}
+		end += len(batch)
+		rest = after
+	}
+	return stored[:end:end], end == len(stored), nil
+}
+
+// read returns a run's batches as they are stored. The caller releases the frame, which is nil with an error.
+func (s *shard) read(run *index.Run) ([]byte, *frame.Frame, error) {
+	b, f, err := s.broker.config.Log.Shard(s.id).Read(run.Index, run.Position, run.Start, run.Bytes)
+	if err != nil {
+		s.broker.logger.Error("stored batches cannot be read", "shard", s.id, "partition", run.Partition, "offset", run.First, "error", err)
+		return nil, nil, fmt.Errorf("read offsets %d to %d: %w: %w", run.First, run.Last, ErrStorage, err)
+	}
+	return b, f, nil
+}

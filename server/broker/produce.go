@@ -1,0 +1,63 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+)
+
+// Produce takes the batches of one request, in order. Each batch is checked here, on
+// the caller's goroutine, and then queued for its shard's sequencer; Done comes later,
+// or before Produce returns when the batch is refused. Produce blocks while a shard
+// holds too many unanswered bytes, which is what slows down a client that is too fast.
+func (b *Broker) Produce(batches []ProduceBatch) {
+	now := time.Now()
+	var one [1]item
+	queued := one[:0]
+	var shard *shard
+	for i := range batches {
+		it, rejected := b.prepare(&batches[i], now)
+		if rejected != nil {
+			batches[i].Frame.Release()
+			batches[i].Done(ProduceResult{
+				Err: rejected.err, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1, RecordErrors: rejected.records,
+			})
+			continue
+		}
+		if shard != it.state.shard && len(queued) > 0 {
+			shard.enqueue(queued)
+			queued = queued[:0]
+		}
+		shard = it.state.shard
+		queued = append(queued, it)
+	}
+	if len(queued) > 0 {
+		shard.enqueue(queued)
+	}
+}
+
+// prepare checks a batch and makes it an item.
+func (b *Broker) prepare(batch *ProduceBatch, now time.Time) (item, *rejection) {
+	p := batch.Partition
+	if p.state.dropped.Load() {
+		return item{}, &rejection{err: ErrUnknownTopicOrPartition}
+	}
+	if err := b.config.Log.Writable(); err != nil {
+		return item{}, &rejection{err: fmt.Errorf("%w: %w", ErrStorage, err)}
+	}
+	if err := checkHeader(batch.Batch, p.topic, now); err != nil {
+		return item{}, &rejection{err: err}
+	}
+	streams, rejected := b.inspect(p, batch.Batch)
+	if rejected != nil {
+		return item{}, rejected
+	}
+	it := item{
+		state: p.state, batch: batch.Batch, frame: batch.Frame, streams: streams, done: batch.Done, bytes: int64(len(batch.Batch)),
+		result: ProduceResult{LogAppendTime: -1},
+	}
+	if p.topic.Options.LogAppendTime {
+		it.result.LogAppendTime = now.UnixMilli()
+		batch.Batch.StampLogAppendTime(it.result.LogAppendTime)
+	}
+	return it, nil
+}
