@@ -241,7 +241,9 @@ func hostile() map[string][]byte {
 		noise[i] = byte(random.Uint32())
 	}
 	noise[0] = 0x7f
-	framed := func(body []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...) }
+	framed := func(body []byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+	}
 	return map[string][]byte{
 		"noise":                   noise,
 		"framed noise":            framed(noise[1:]),

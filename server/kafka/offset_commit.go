@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/stela-db/stela/log/record"
-	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -29,34 +28,26 @@ func offsetCommit(r *request, in *kmsg.OffsetCommitRequest) kmsg.Response {
 	if in.RetentionTimeMillis >= 0 {
 		commit.Retention = time.Duration(min(in.RetentionTimeMillis, maxRetention)) * time.Millisecond
 	}
-	view := r.broker().View()
 	for i := range in.Topics {
 		topic := group.CommitTopic{Name: in.Topics[i].Topic}
-		known := view.TopicByName(topic.Name)
 		for _, p := range in.Topics[i].Partitions {
-			if number, ok := partitionNumber(known, p.Partition); ok {
-				topic.Partitions = append(topic.Partitions, group.CommitPartition{
-					Index: p.Partition, Number: number, Offset: record.Offset(p.Offset),
-					LeaderEpoch: p.LeaderEpoch, Metadata: value(p.Metadata),
-				})
-			}
+			topic.Partitions = append(topic.Partitions, group.CommitPartition{
+				Index: p.Partition, Offset: record.Offset(p.Offset), LeaderEpoch: p.LeaderEpoch, Metadata: value(p.Metadata),
+			})
 		}
 		commit.Topics = append(commit.Topics, topic)
 	}
 	response, err := r.broker().Group(r.ctx, in.Group, commit)
-	results := indexResults(response)
+	result, _ := response.(*group.CommitResult)
 	for i := range in.Topics {
 		topic := kmsg.NewOffsetCommitResponseTopic()
 		topic.Topic = in.Topics[i].Topic
-		known := view.TopicByName(topic.Topic)
-		for _, p := range in.Topics[i].Partitions {
+		for j, p := range in.Topics[i].Partitions {
 			partition := kmsg.NewOffsetCommitResponseTopicPartition()
 			partition.Partition = p.Partition
 			partitionErr := err
-			if _, ok := partitionNumber(known, p.Partition); !ok {
-				partitionErr = broker.ErrUnknownTopicOrPartition
-			} else if err == nil {
-				partitionErr = results[topicPartition{topic.Topic, p.Partition}]
+			if err == nil {
+				partitionErr = result.Topics[i].Partitions[j].Err
 			}
 			partition.ErrorCode = r.code(partitionErr)
 			topic.Partitions = append(topic.Partitions, partition)
@@ -68,25 +59,3 @@ func offsetCommit(r *request, in *kmsg.OffsetCommitRequest) kmsg.Response {
 
 // maxRetention is the longest time in milliseconds that a duration can hold.
 const maxRetention = int64(1<<63-1) / int64(time.Millisecond)
-
-type topicPartition struct {
-	topic     string
-	partition int32
-}
-
-// indexResults returns the errors of a commit's partitions, nil ones left out.
-func indexResults(response group.Response) map[topicPartition]error {
-	result, ok := response.(*group.CommitResult)
-	if !ok || result == nil {
-		return nil
-	}
-	out := map[topicPartition]error{}
-	for _, t := range result.Topics {
-		for _, p := range t.Partitions {
-			if p.Err != nil {
-				out[topicPartition{t.Name, p.Index}] = p.Err
-			}
-		}
-	}
-	return out
-}

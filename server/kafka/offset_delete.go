@@ -48,3 +48,25 @@ func offsetDelete(r *request, in *kmsg.OffsetDeleteRequest) kmsg.Response {
 	}
 	return out
 }
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// indexResults returns the errors of a result's partitions, nil ones left out.
+func indexResults(response group.Response) map[topicPartition]error {
+	result, ok := response.(*group.CommitResult)
+	if !ok || result == nil {
+		return nil
+	}
+	out := map[topicPartition]error{}
+	for _, t := range result.Topics {
+		for _, p := range t.Partitions {
+			if p.Err != nil {
+				out[topicPartition{t.Name, p.Index}] = p.Err
+			}
+		}
+	}
+	return out
+}

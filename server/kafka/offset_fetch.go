@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"github.com/stela-db/stela/server/group"
-	"github.com/stela-db/stela/server/meta"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -73,27 +72,13 @@ func fetchedGroup(r *request, in *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetch
 	return out
 }
 
-// fetchOffsets asks the coordinator. Offsets of a topic that was deleted, and perhaps made anew since, are none.
 func fetchOffsets(r *request, fetch *group.OffsetFetch) ([]group.FetchTopicResult, error) {
 	response, err := r.broker().Group(r.ctx, fetch.Group, fetch)
 	result, ok := response.(*group.FetchResult)
 	if err != nil || !ok || result == nil {
 		return nil, err
 	}
-	view := r.broker().View()
-	for i := range result.Topics {
-		dropStale(view.TopicByName(result.Topics[i].Name), result.Topics[i].Partitions)
-	}
 	return result.Topics, nil
-}
-
-func dropStale(topic *meta.Topic, partitions []group.FetchPartitionResult) {
-	for i := range partitions {
-		p := &partitions[i]
-		if number, ok := partitionNumber(topic, p.Index); ok && p.Offset >= 0 && number != p.Number {
-			*p = group.FetchPartitionResult{Index: p.Index, Offset: -1, LeaderEpoch: -1}
-		}
-	}
 }
 
 // noOffsets answers every partition that was asked for with none.
