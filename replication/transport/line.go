@@ -86,7 +86,7 @@ func (l *line) usable(open bool) (*link, <-chan struct{}) {
 	switch {
 	case l.link == nil:
 		return nil, l.up
-	case l.link.limited && !open:
+	case l.link.limited && !open, l.link.isDone():
 		return nil, l.down
 	}
 	return l.link, nil

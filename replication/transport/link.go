@@ -60,6 +60,15 @@ func (k *link) fail(err error) {
 	}
 }
 
+func (k *link) isDone() bool {
+	select {
+	case <-k.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // read takes answers until the link breaks, and returns why it did.
 func (k *link) read() error {
 	stop := context.AfterFunc(k.line.endpoint.ctx, func() { k.fail(ErrClosed) })
