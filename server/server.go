@@ -222,8 +222,10 @@ func (s *Server) reachable(web net.Addr, told []meta.Listener) string {
 
 func (s *Server) openFronts(bound []kafka.Bound, web net.Listener) error {
 	var err error
+	counted := metrics.NewKafka(s.registry)
+	s.observe(counted)
 	s.kafka, err = kafka.NewServer(kafka.Config{
-		Broker: s.broker, Listeners: bound, Pool: s.pool, Logger: s.logger, Metrics: metrics.NewKafka(s.registry),
+		Broker: s.broker, Listeners: bound, Pool: s.pool, Logger: s.logger, Metrics: counted,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,54 @@
+package server
+
+import "github.com/stela-db/stela/internal/metrics"
+
+// observe registers what is read of disk, log, index and memory at each scrape, and
+// lets the Kafka front's counters of deleted topics go.
+func (s *Server) observe(kafka *metrics.Kafka) {
+	s.observeLog()
+	var (
+		diskFree   = metrics.NewDesc(metrics.KindGauge, "stela_storage_disk_free_bytes", "Free bytes of the data folder's file system.")
+		diskTotal  = metrics.NewDesc(metrics.KindGauge, "stela_storage_disk_total_bytes", "Size of the data folder's file system.")
+		indexBytes = metrics.NewDesc(metrics.KindGauge, "stela_index_disk_bytes", "Bytes of the index on disk.")
+		frameBytes = metrics.NewDesc(metrics.KindGauge, "stela_frame_pool_bytes", "Memory of the frames in which batches travel, free ones included.")
+	)
+	s.registry.Observe(func(tell metrics.Tell) {
+		// A file system in memory does not know its size.
+		if usage, err := s.config.Storage.GetDiskUsage(s.config.Data); err == nil {
+			tell(diskFree, float64(usage.AvailBytes))
+			tell(diskTotal, float64(usage.TotalBytes))
+		}
+		tell(indexBytes, float64(s.index.DiskBytes()))
+		tell(frameBytes, float64(s.pool.Bytes()))
+		view := s.broker.View()
+		kafka.Keep(func(topic string) bool { return view.TopicByName(topic) != nil })
+	})
+}
+
+func (s *Server) observeLog() {
+	var (
+		written  = metrics.NewDesc(metrics.KindCounter, "stela_log_written_bytes_total", "Bytes written to segments.")
+		writes   = metrics.NewDesc(metrics.KindCounter, "stela_log_writes_total", "Write calls to segments.")
+		syncs    = metrics.NewDesc(metrics.KindCounter, "stela_log_syncs_total", "Syncs of segments; each makes all that was queued durable.")
+		syncTime = metrics.NewDesc(metrics.KindCounter, "stela_log_sync_seconds_total", "Time spent in syncs.")
+		records  = metrics.NewDesc(metrics.KindCounter, "stela_log_records_total", "Raft entries and markers written.")
+		reads    = metrics.NewDesc(metrics.KindCounter, "stela_log_disk_reads_total", "Reads of entries that were no longer in memory.")
+		removed  = metrics.NewDesc(metrics.KindCounter, "stela_log_segments_removed_total", "Segments removed by retention.")
+		segments = metrics.NewDesc(metrics.KindGauge, "stela_log_segments", "Segments on disk.")
+		queued   = metrics.NewDesc(metrics.KindGauge, "stela_log_queued_records", "Entries that wait to be written.")
+		tail     = metrics.NewDesc(metrics.KindGauge, "stela_log_tail_bytes", "Memory of the newest entries.")
+	)
+	s.registry.Observe(func(tell metrics.Tell) {
+		stats := s.log.Stats()
+		tell(written, float64(stats.BytesWritten))
+		tell(writes, float64(stats.Writes))
+		tell(syncs, float64(stats.Syncs))
+		tell(syncTime, stats.SyncTime.Seconds())
+		tell(records, float64(stats.Records))
+		tell(reads, float64(stats.DiskReads))
+		tell(removed, float64(stats.SegmentsRemoved))
+		tell(segments, float64(stats.Segments))
+		tell(queued, float64(stats.QueuedRecords))
+		tell(tail, float64(stats.TailBytes))
+	})
+}
