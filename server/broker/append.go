@@ -30,7 +30,7 @@ func (b *Broker) AppendStream(ctx context.Context, request *AppendRequest) (Appe
 		return AppendResult{}, err
 	}
 	var result AppendResult
-	err = b.onLeader(ctx, p, func(node int32) error {
+	err = b.onLeader(ctx, p, request.hasIDs(), func(node int32) error {
 		if node == b.config.Node {
 			var err error
 			result, err = b.appendHere(ctx, p, f, request.Expected)
@@ -148,30 +148,46 @@ const (
 	defaultWait = 30 * time.Second
 )
 
-// onLeader calls do with the node that leads the partition, again after errors that say that nothing was done there
-// because another node leads, until ctx ends.
-func (b *Broker) onLeader(ctx context.Context, p *Partition, do func(node int32) error) error {
+// onLeader calls do with the node that leads the partition, again after errors that say that another node leads, until
+// ctx ends. After an error that leaves open what happened it does so only if again is set: do is then
+// safe to repeat, and the error of the end is ErrTimedOut.
+func (b *Broker) onLeader(ctx context.Context, p *Partition, again bool, do func(node int32) error) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, defaultWait)
 		defer cancel()
 	}
-	var last error
+	var open error // of the last attempt whose outcome is not known
 	for {
 		err := ErrLeaderNotAvailable
 		if node := p.state.shard.group.Leader().Node; node >= 0 {
 			err = do(node)
 		}
-		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrLeaderNotAvailable) {
+		switch {
+		case errors.Is(err, errLost) && again:
+			open = err
+		case !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrLeaderNotAvailable):
 			return err
 		}
-		last = err
 		pause := time.NewTimer(leaderRetry)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return last
+			if open != nil {
+				return open
+			}
+			return err
 		}
 	}
+}
+
+// hasIDs reports whether a repetition of the append would be recognized.
+func (r *AppendRequest) hasIDs() bool {
+	for i := range r.Events {
+		if r.Events[i].ID == "" {
+			return false
+		}
+	}
+	return true
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -84,6 +85,7 @@ func (b *Broker) machine(id record.Shard) replication.StateMachine {
 		machine, err := b.cluster.machine()
 		if err != nil {
 			b.fatal(fmt.Errorf("metadata: %w", err))
+			return deadMachine{err}
 		}
 		return machine
 	}
@@ -101,9 +103,30 @@ func (b *Broker) machine(id record.Shard) replication.StateMachine {
 	}
 	if err := s.start(); err != nil {
 		b.fatal(err)
+		return deadMachine{err}
 	}
 	return s.machine
 }
+
+// A deadMachine stands for a state machine whose state could not be read, until the node has stopped.
+type deadMachine struct{ err error }
+
+func (d deadMachine) Apply(entries []replication.Committed) []error {
+	outcomes := make([]error, len(entries))
+	for i := range outcomes {
+		outcomes[i] = d.err
+	}
+	return outcomes
+}
+func (d deadMachine) Applied() record.Index { return 0 }
+func (d deadMachine) Snapshot() (func(io.Writer) error, func(), error) {
+	return nil, nil, d.err
+}
+func (d deadMachine) Restore(io.Reader, record.Index, func(func(replication.Committed) error) error) error {
+	return d.err
+}
+func (d deadMachine) Lead(record.Term) {}
+func (d deadMachine) Follow()          {}
 
 // shard returns a data shard, or nil when this node has none of that number, yet.
 func (b *Broker) shard(id record.Shard) *shard {

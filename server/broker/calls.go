@@ -80,7 +80,10 @@ func decodeError(answer []byte) error {
 	return fmt.Errorf("another node answers: %s: %w", answer[1:], ErrTimedOut)
 }
 
-// call asks another node. Not to reach it is ErrNotLeader, since nothing was done; a lost answer is ErrTimedOut.
+// errLost says that the other node could not be asked, or that its answer was lost.
+var errLost = fmt.Errorf("connection lost: %w", ErrTimedOut)
+
+// call asks another node.
 func (b *Broker) call(ctx context.Context, node int32, kind uint8, request []byte) ([]byte, error) {
 	answer, err := b.config.Replication.Call(ctx, node, kind, request)
 	switch {
@@ -90,7 +93,7 @@ func (b *Broker) call(ctx context.Context, node int32, kind uint8, request []byt
 		}
 		return answer[1:], nil
 	case errors.Is(err, replication.ErrUnreachable):
-		return nil, fmt.Errorf("node %d: %w: %w", node, ErrNotLeader, err)
+		return nil, fmt.Errorf("node %d: %w: %w", node, errLost, err)
 	}
 	return nil, fmt.Errorf("node %d: %w: %w", node, ErrTimedOut, err)
 }

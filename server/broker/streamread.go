@@ -33,7 +33,7 @@ func (b *Broker) ReadStream(ctx context.Context, request *ReadStreamRequest) (St
 		return StreamSlice{}, err
 	}
 	var slice StreamSlice
-	err = b.onLeader(ctx, p, func(node int32) error {
+	err = b.onLeader(ctx, p, true, func(node int32) error {
 		var err error
 		if node == b.config.Node {
 			slice, err = b.readHere(ctx, p, request)
