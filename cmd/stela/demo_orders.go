@@ -47,15 +47,6 @@ func isFinal(status string) bool {
 	return slices.Contains([]string{statusShipped, "DECLINED", "REJECTED", "REFUNDED", "CANCELLED"}, status)
 }
 
-// get asks the shop's gateway.
-func (s *demoShop) get(ctx context.Context, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.gateway+path, http.NoBody)
-	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
-	}
-	return s.call(request, into)
-}
-
 // post sends body to the shop's gateway; key makes a repetition harmless.
 func (s *demoShop) post(ctx context.Context, path, key string, body, into any) error {
 	text, err := json.Marshal(body)
@@ -68,19 +59,19 @@ func (s *demoShop) post(ctx context.Context, path, key string, body, into any) e
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Idempotency-Key", key)
-	return s.call(request, into)
+	return askJSON(request, into)
 }
 
-// call makes a request of the shop's gateway. A status from 400 is an error.
-func (s *demoShop) call(request *http.Request, into any) error {
+// askJSON makes a request and decodes the answer. A status from 400 is a *gatewayError.
+func askJSON(request *http.Request, into any) error {
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", err)
+		return fmt.Errorf("ask %s: %w", request.URL.Host, err)
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("read the gateway's answer: %w", err)
+		return fmt.Errorf("read the answer of %s: %w", request.URL.Host, err)
 	}
 	if answer.StatusCode >= http.StatusBadRequest {
 		return &gatewayError{status: answer.StatusCode, text: strings.TrimSpace(string(text))}
@@ -89,7 +80,7 @@ func (s *demoShop) call(request *http.Request, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("read the gateway's answer to %s %s: %w", request.Method, request.URL.Path, err)
+		return fmt.Errorf("read the answer to %s %s: %w", request.Method, request.URL.Path, err)
 	}
 	return nil
 }
@@ -101,7 +92,7 @@ type gatewayError struct {
 }
 
 func (e *gatewayError) Error() string {
-	return fmt.Sprintf("the gateway says %d: %s", e.status, e.text)
+	return fmt.Sprintf("status %d: %s", e.status, e.text)
 }
 
 // retriable reports whether the same request may succeed later.
@@ -114,7 +105,7 @@ func retriable(err error) bool {
 func (s *demoShop) await(ctx context.Context, order string) (string, error) {
 	for {
 		var found demoOrder
-		err := s.get(ctx, "/v1/orders/"+url.PathEscape(order)+"?until="+statusShipped+"&wait=10", &found)
+		err := getJSON(ctx, "http://"+s.gateway+"/v1/orders/"+url.PathEscape(order)+"?until="+statusShipped+"&wait=10", &found)
 		var refused *gatewayError
 		if err != nil && errors.As(err, &refused) && refused.status != http.StatusNotFound && !retriable(err) {
 			return "", err
@@ -133,7 +124,7 @@ func (s *demoShop) await(ctx context.Context, order string) (string, error) {
 // newOrder returns the i-th order of the tour: of most there is stock and money, of
 // some there is not.
 func newOrder(i int) map[string]any {
-	sku, quantity, method := demoArticles[i%len(demoArticles)], 1+i%3, goodMethod
+	sku, quantity, method := articles()[i%len(articles())], 1+i%3, goodMethod
 	switch {
 	case i%13 == 5:
 		method = badMethod
@@ -303,7 +294,7 @@ func (s *demoShop) list(ctx context.Context) ([]demoOrder, error) {
 			Next   string      `json:"next"`
 		}
 		path := fmt.Sprintf("/v1/orders?limit=%d&cursor=%s", listPage, url.QueryEscape(cursor))
-		if err := s.get(ctx, path, &page); err != nil {
+		if err := getJSON(ctx, "http://"+s.gateway+path, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Orders...)
