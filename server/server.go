@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -194,7 +196,7 @@ func (s *Server) openBroker(bound []kafka.Bound, web net.Addr) error {
 	s.addresses.HTTP = s.reachable(web, told)
 	var err error
 	s.broker, err = broker.New(broker.Config{
-		Node: s.config.Node, Replication: s.replication, Log: s.log, Index: s.index, Pool: s.pool,
+		Node: s.config.Node, Peers: slices.Collect(maps.Keys(s.config.Peers)), Replication: s.replication, Log: s.log, Index: s.index, Pool: s.pool,
 		Settings: broker.Settings{
 			AutoCreate: !s.config.NoAutoCreate, RetentionInterval: s.config.Timing.Retention, MetaConfigs: s.config.BrokerConfigs,
 		},
