@@ -48,26 +48,25 @@ func ParseToken(text string) (Token, error) {
 	return Token{Topic: parts[0], Partition: int32(partition), Offset: offset}, nil
 }
 
-// An API serves the read model over HTTP.
-type API struct {
+// api serves the read model over HTTP.
+type api struct {
 	service *framework.Service
 	now     func() time.Time
 }
 
 // Serve adds the read model's routes to its service.
-func Serve(service *framework.Service, now func() time.Time) *API {
-	a := &API{service: service, now: now}
+func Serve(service *framework.Service, now func() time.Time) {
+	a := &api{service: service, now: now}
 	service.Handle(http.MethodGet, "/v1/orders", a.list)
 	service.Handle(http.MethodGet, "/v1/orders/{id}", a.get)
 	service.Handle(http.MethodGet, "/v1/orders/{id}/positions", a.positions)
 	service.Handle(http.MethodGet, "/v1/stock", a.allStock)
 	service.Handle(http.MethodGet, "/v1/stock/{sku}", a.stock)
-	return a
 }
 
 // get answers with one order: at least as fresh as the token, and, with until, when it
 // has come to that state or a final one, both within wait seconds.
-func (a *API) get(r *web.Request) error {
+func (a *api) get(r *web.Request) error {
 	id := r.Name("id")
 	seconds, err := r.QueryInt("wait", defaultSec, 0, int(MaxWait/time.Second))
 	if err != nil {
@@ -94,7 +93,7 @@ func (a *API) get(r *web.Request) error {
 		return fresh && !waits, tx.Err()
 	})
 	switch {
-	case errors.Is(err, framework.ErrNotReady) || (err != nil && !fresh):
+	case errors.Is(err, framework.ErrNotReady), errors.Is(err, context.Canceled), err != nil && !fresh:
 		return web.Refuse(http.StatusServiceUnavailable, "the view has not come to the token yet").Later(1)
 	case err != nil && !errors.Is(err, context.DeadlineExceeded):
 		return err
@@ -107,7 +106,7 @@ func (a *API) get(r *web.Request) error {
 }
 
 // positions answers with where an order's events lie in streams that are not its own.
-func (a *API) positions(r *web.Request) error {
+func (a *api) positions(r *web.Request) error {
 	list := []Position{}
 	err := a.service.Read(func(tx *state.Tx) error {
 		for _, row := range timeline.Scan(tx, r.Name("id")) {
@@ -128,7 +127,7 @@ type Page struct {
 }
 
 // list answers with orders, newest first, of one customer, of one status, of both or all.
-func (a *API) list(r *web.Request) error {
+func (a *api) list(r *web.Request) error {
 	limit, err := r.QueryInt("limit", firstPage, 1, maxPage)
 	if err != nil {
 		return err
@@ -194,7 +193,7 @@ type StockView struct {
 	StockRow
 }
 
-func (a *API) stock(r *web.Request) error {
+func (a *api) stock(r *web.Request) error {
 	list, err := a.stockOf(r.Name("sku"))
 	switch {
 	case err != nil:
@@ -205,7 +204,7 @@ func (a *API) stock(r *web.Request) error {
 	return r.JSON(http.StatusOK, list[0])
 }
 
-func (a *API) allStock(r *web.Request) error {
+func (a *api) allStock(r *web.Request) error {
 	list, err := a.stockOf()
 	if err != nil {
 		return err
@@ -213,7 +212,7 @@ func (a *API) allStock(r *web.Request) error {
 	return r.JSON(http.StatusOK, map[string]any{"stock": list})
 }
 
-func (a *API) stockOf(sku ...string) ([]StockView, error) {
+func (a *api) stockOf(sku ...string) ([]StockView, error) {
 	list := []StockView{}
 	err := a.service.Read(func(tx *state.Tx) error {
 		for key, row := range stocks.Scan(tx, sku...) {

@@ -126,3 +126,6 @@ func foldStock(tx *state.Tx, e event.Recorded) {
 		stocks.Put(tx, row, move.SKU, e.Stream)
 	}
 }
+
+// Get returns what is known of an order.
+func Get(tx *state.Tx, id string) (Document, bool) { return documents.Get(tx, id) }
