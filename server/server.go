@@ -165,7 +165,7 @@ func (s *Server) openStorage() error {
 	}
 	s.opened("index", s.index.Close)
 	s.replication, err = replication.New(replication.Config{
-		Identity: *identity, Peers: s.peers(), Network: c.Network, FS: fs, Dir: fs.PathJoin(c.Data, "raft"),
+		Identity: *identity, Peers: s.peers(), Network: c.Network, FS: fs, Dir: c.Data,
 		Log: s.log, Pool: s.pool, Logger: s.logger, Fatal: s.fatal,
 		HeartbeatTimeout: c.Timing.Heartbeat, DataShards: c.DataShards,
 	})
