@@ -21,20 +21,20 @@ import (
 
 // fetching is a Fetch request and its answer in the making.
 type fetching struct {
-	request  *request
-	topics   []fetchedTopic
-	wanted   broker.FetchRequest
-	slots    []int // by partition of the request: its index in wanted, or -1
-	refusals []error
-	session  int32
-	replica  int32
-	readOnly int8 // isolation level
-	count    int
+	request   *request
+	topics    []fetchedTopic
+	wanted    broker.FetchRequest
+	slots     []int // by partition of the request: its index in wanted, or -1
+	refusals  []error
+	session   int32
+	replica   int32
+	isolation int8
+	count     int
 }
 
 type fetchedTopic struct {
-	name       string
-	id         record.TopicID // version 13 and above, instead of name
+	name       string         // from version 13 on found by id, when it is there
+	id         record.TopicID // from version 13 on
 	partitions []wantedPartition
 	first      int // index of its first partition in slots
 }
@@ -121,7 +121,7 @@ func (f *fetching) decode(in *fields) {
 	f.wanted.MaxWait = time.Duration(max(in.int32(), 0)) * time.Millisecond
 	f.wanted.MinBytes = int(max(in.int32(), 0))
 	f.wanted.MaxBytes = int(max(in.int32(), 0))
-	f.readOnly = in.int8()
+	f.isolation = in.int8()
 	if version >= 7 {
 		f.session = in.int32()
 		in.int32() // session epoch: any, as no session is kept
@@ -233,6 +233,7 @@ func (f *fetching) resolve(most int) {
 				f.slots = append(f.slots, -1)
 				continue
 			}
+			t.name = partition.Topic().Name
 			f.slots = append(f.slots, len(f.wanted.Partitions))
 			f.wanted.Partitions = append(f.wanted.Partitions, broker.FetchPartition{
 				Partition: partition, Offset: record.Offset(p.offset), MaxBytes: int(p.maxBytes), LeaderEpoch: p.leaderEpoch,
@@ -273,7 +274,7 @@ func (f *fetching) answer(result *broker.FetchResult, refusal error) error {
 			p := broker.FetchedPartition{Err: f.refusals[t.first+j], HighWatermark: -1, LogStartOffset: -1}
 			if slot := f.slots[t.first+j]; slot >= 0 && p.Err == nil {
 				p = result.Partitions[slot]
-				f.tally(t, slot, &p)
+				f.tally(t, &p)
 			}
 			f.appendPartition(out, t, t.partitions[j].index, &p, &leaders)
 		}
@@ -299,7 +300,7 @@ func (f *fetching) appendPartition(out *fetchedPieces, t *fetchedTopic, index in
 	if r.version >= 5 {
 		out.int64(int64(p.LogStartOffset))
 	}
-	if f.readOnly == 1 {
+	if f.isolation == 1 {
 		out.arrayLength(0) // aborted transactions
 	} else {
 		out.nullArray()
@@ -316,32 +317,19 @@ func (f *fetching) appendPartition(out *fetchedPieces, t *fetchedTopic, index in
 	}
 	const notLeader = 6
 	if r.version >= 12 && code == notLeader {
-		leaders.appendLeader(&out.answerWriter, r.connection, 1, f.topicName(t), index)
+		leaders.appendLeader(&out.answerWriter, r.connection, 1, t.name, index)
 		return
 	}
 	out.noTags()
 }
 
-// topicName returns the name of a topic that may have been asked for by its id.
-func (f *fetching) topicName(t *fetchedTopic) string {
-	if t.name == "" {
-		if topic := f.request.broker().View().TopicByID(t.id); topic != nil {
-			return topic.Name
-		}
-	}
-	return t.name
-}
-
 // tally counts what one partition hands out.
-func (f *fetching) tally(t *fetchedTopic, slot int, p *broker.FetchedPartition) {
-	bytes := p.Bytes()
-	if bytes == 0 {
-		return
+func (f *fetching) tally(t *fetchedTopic, p *broker.FetchedPartition) {
+	if bytes := p.Bytes(); bytes > 0 {
+		counters := f.request.connection.server.metrics.Topic(t.name)
+		counters.FetchedBytes.Add(int64(bytes))
+		counters.FetchedRecords.Add(countRecords(p.Batches))
 	}
-	topic := f.wanted.Partitions[slot].Partition.Topic()
-	counters := f.request.connection.server.metrics.Topic(topic.Name)
-	counters.FetchedBytes.Add(int64(bytes))
-	counters.FetchedRecords.Add(countRecords(p.Batches))
 }
 
 // countRecords adds up the records that the headers of stored batches tell.
