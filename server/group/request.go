@@ -8,7 +8,7 @@ import (
 
 // A Request is one of the pointers to the request types of this file.
 type Request interface {
-	groupID() string
+	isRequest()
 }
 
 // NoGeneration is the generation of a commit from a client that manages no group, and of an answer without one.
@@ -249,17 +249,17 @@ type ForgetPartitions struct {
 	Gone func(record.Partition) bool
 }
 
-func (r *Join) groupID() string           { return r.Group }
-func (r *Sync) groupID() string           { return r.Group }
-func (r *Heartbeat) groupID() string      { return r.Group }
-func (r *Leave) groupID() string          { return r.Group }
-func (r *OffsetCommit) groupID() string   { return r.Group }
-func (r *OffsetFetch) groupID() string    { return r.Group }
-func (r *OffsetDelete) groupID() string   { return r.Group }
-func (r *Describe) groupID() string       { return r.Group }
-func (*List) groupID() string             { return "" }
-func (r *Delete) groupID() string         { return r.Group }
-func (*ForgetPartitions) groupID() string { return "" }
+func (*Join) isRequest()             {}
+func (*Sync) isRequest()             {}
+func (*Heartbeat) isRequest()        {}
+func (*Leave) isRequest()            {}
+func (*OffsetCommit) isRequest()     {}
+func (*OffsetFetch) isRequest()      {}
+func (*OffsetDelete) isRequest()     {}
+func (*Describe) isRequest()         {}
+func (*List) isRequest()             {}
+func (*Delete) isRequest()           {}
+func (*ForgetPartitions) isRequest() {}
 
 // A Response is a pointer to the type that the request's documentation names, or nil.
 type Response any
