@@ -8,6 +8,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/stela-db/stela/log/record"
 )
 
 // crashed is what a loss of power left at some moment.
@@ -54,7 +56,7 @@ func recoverAndCheck(t *testing.T, m *model, c crashed) {
 	found := -1
 	last := ""
 	for i := len(m.states) - 1; i >= c.acked && found < 0; i-- {
-		if differs := matches(l, m.states[i]); differs == "" {
+		if differs := matches(l, m.states[i], m.gone); differs == "" {
 			found = i
 		} else {
 			last = differs
@@ -64,11 +66,13 @@ func recoverAndCheck(t *testing.T, m *model, c crashed) {
 		t.Fatalf("operation %d, %d %%: the log is at none of the states %d to %d: %s", c.op, c.percent, c.acked, len(m.states)-1, last)
 	}
 	state := m.states[found]
-	check(t, l, state)
+	check(t, l, state, m.gone)
 	// It must be possible to go on, and what is then acknowledged must be there after the next start.
-	next := &model{log: l, random: rand.New(rand.NewPCG(uint64(c.op), 1)), term: m.term + 1, now: cloneState(state), upTo: newUpTo()}
+	next := &model{log: l, random: rand.New(rand.NewPCG(uint64(c.op), 1)), term: m.term + 1, now: cloneState(state), upTo: newUpTo(), gone: m.gone}
 	for _, number := range modelShards {
 		next.now[number].told = true
+		// The newest head may tell of more than the newest record.
+		next.now[number].applied = max(next.now[number].applied, record.Index(l.Shard(number).applied.Load()))
 		l.Shard(number).SetApplied(next.now[number].applied)
 		next.append(t, number)
 		next.wait(t, number)
@@ -77,10 +81,10 @@ func recoverAndCheck(t *testing.T, m *model, c crashed) {
 		t.Fatal(err)
 	}
 	l = open(t, config)
-	if differs := matches(l, next.now); differs != "" {
+	if differs := matches(l, next.now, m.gone); differs != "" {
 		t.Fatalf("operation %d, %d %%: after going on: %s", c.op, c.percent, differs)
 	}
-	check(t, l, next.now)
+	check(t, l, next.now, m.gone)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

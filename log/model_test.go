@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/log/segment"
 )
 
 // modelShard is what a shard should hold: Raft's window, and what Scan should find.
@@ -34,12 +36,20 @@ type model struct {
 	now    map[record.Shard]*modelShard
 	states []map[record.Shard]*modelShard        // after 0, 1, 2 ... records
 	upTo   map[record.Shard]map[record.Index]int // the state that an entry led to
+	gone   map[goneEntry]bool                    // what was in segments that were removed
+}
+
+// goneEntry names an entry that may be missing since its segment was removed.
+type goneEntry struct {
+	shard record.Shard
+	index record.Index
+	term  record.Term
 }
 
 var modelShards = []record.Shard{0, 1}
 
 func newModel(l *Log, seed uint64) *model {
-	m := &model{log: l, random: rand.New(rand.NewPCG(seed, 7)), term: 1, now: map[record.Shard]*modelShard{}, upTo: newUpTo()}
+	m := &model{log: l, random: rand.New(rand.NewPCG(seed, 7)), term: 1, now: map[record.Shard]*modelShard{}, upTo: newUpTo(), gone: map[goneEntry]bool{}}
 	for _, s := range modelShards {
 		m.now[s] = &modelShard{entries: map[record.Index]Entry{}}
 	}
@@ -170,6 +180,36 @@ func (m *model) apply(number record.Shard) {
 	}
 }
 
+// remove removes an old segment, if the log lets it.
+func (m *model) remove(t testing.TB) {
+	segments := m.log.Segments()
+	if len(segments) < 3 {
+		return
+	}
+	number := segments[m.random.IntN(len(segments)-1)].Number
+	var inside []goneEntry
+	for _, shard := range modelShards {
+		if err := m.log.Shard(shard).Scan(0, 1<<40, func(info EntryInfo, _ []byte) error {
+			if n, _ := segment.Split(info.Position); n == number {
+				inside = append(inside, goneEntry{shard: shard, index: info.Index, term: info.Term})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range inside {
+		m.gone[e] = true
+	}
+	if err := m.log.Remove(number); errors.Is(err, ErrNeeded) {
+		for _, e := range inside {
+			delete(m.gone, e)
+		}
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wait waits for a shard's newest entry and returns the state that is then durable.
 func (m *model) wait(t testing.TB, number record.Shard) int {
 	s := m.now[number]
@@ -185,7 +225,14 @@ func (m *model) wait(t testing.TB, number record.Shard) int {
 // step does something, and returns the state that is known to be durable after it.
 func (m *model) step(t testing.TB) int {
 	number := modelShards[m.random.IntN(len(modelShards))]
-	switch m.random.IntN(20) {
+	switch m.random.IntN(22) {
+	case 20:
+		m.remove(t)
+	case 21:
+		for s := range m.now {
+			m.apply(s)
+			m.forget(t, s)
+		}
 	case 0:
 		m.truncate(t, number)
 	case 1:
@@ -201,7 +248,7 @@ func (m *model) step(t testing.TB) int {
 }
 
 // matches tells how a log differs from a state; empty when it does not.
-func matches(l *Log, state map[record.Shard]*modelShard) string {
+func matches(l *Log, state map[record.Shard]*modelShard, gone map[goneEntry]bool) string {
 	for _, number := range modelShards {
 		want, s := state[number], l.Shard(number)
 		if s.First() != want.first || s.Last() != want.last {
@@ -211,7 +258,7 @@ func matches(l *Log, state map[record.Shard]*modelShard) string {
 		if err := s.Scan(0, 1<<40, func(info EntryInfo, _ []byte) error { found = append(found, info.Index); return nil }); err != nil {
 			return fmt.Sprintf("shard %d: %v", number, err)
 		}
-		if wanted := slices.Sorted(maps.Keys(want.entries)); !slices.Equal(found, wanted) {
+		if wanted := without(want, number, gone, found); !slices.Equal(found, wanted) {
 			return fmt.Sprintf("shard %d: scan found %v, wanted %v", number, found, wanted)
 		}
 		for i := want.first; i <= want.last && i > 0; i++ {
@@ -224,14 +271,13 @@ func matches(l *Log, state map[record.Shard]*modelShard) string {
 }
 
 // check compares everything that can be read of a log with a state.
-func check(t testing.TB, l *Log, state map[record.Shard]*modelShard) {
+func check(t testing.TB, l *Log, state map[record.Shard]*modelShard, gone map[goneEntry]bool) {
 	t.Helper()
 	for _, number := range modelShards {
 		want, s := state[number], l.Shard(number)
 		for i := want.first; i <= want.last && i > 0; i++ {
 			wantPin(t, s, want.entries[i])
 		}
-		wanted := slices.Sorted(maps.Keys(want.entries))
 		var found []record.Index
 		if err := s.Scan(0, 1<<40, func(info EntryInfo, tail []byte) error {
 			found = append(found, info.Index)
@@ -248,6 +294,7 @@ func check(t testing.TB, l *Log, state map[record.Shard]*modelShard) {
 		}); err != nil {
 			t.Fatalf("shard %d: %v", number, err)
 		}
+		wanted := without(want, number, gone, found)
 		if !slices.Equal(found, wanted) {
 			t.Fatalf("shard %d: scan found %v, wanted %v", number, found, wanted)
 		}
@@ -263,4 +310,13 @@ func cloneState(state map[record.Shard]*modelShard) map[record.Shard]*modelShard
 		c[number] = s.clone()
 	}
 	return c
+}
+
+// without returns the indexes that a scan must find: all of the state, except those in
+// removed segments that it did not find.
+func without(want *modelShard, shard record.Shard, gone map[goneEntry]bool, found []record.Index) []record.Index {
+	wanted := slices.Sorted(maps.Keys(want.entries))
+	return slices.DeleteFunc(wanted, func(i record.Index) bool {
+		return gone[goneEntry{shard: shard, index: i, term: want.entries[i].Term}] && !slices.Contains(found, i)
+	})
 }

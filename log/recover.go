@@ -35,6 +35,18 @@ type recovered struct {
 	window  window
 	applied record.Index
 	held    segment.Held // by the newest segment
+	cuts    []cut        // the newest segment's truncations
+}
+
+// cut says that entries from index on that lie before position are superseded.
+type cut struct {
+	position record.Position
+	index    record.Index
+}
+
+// superseded reports whether a later record of the newest segment takes the entry back.
+func (f *recovered) superseded(h *segment.Header) bool {
+	return !h.IsMarker() && slices.ContainsFunc(f.cuts, func(c cut) bool { return h.Index >= c.index && h.Position < c.position })
 }
 
 func (r *recovery) shard(number record.Shard) *recovered {
@@ -137,8 +149,10 @@ func (r *recovery) head(number int64) error {
 func (r *recovery) link() error {
 	expected := int64(1)
 	for _, number := range r.numbers {
-		if number > expected && !r.log.removed.has(expected, number-1) {
-			return &CorruptError{File: r.path(expected), Wanted: "a segment file", Found: "none"}
+		for ; expected < number; expected++ {
+			if !r.log.removed.has(expected, expected) {
+				return &CorruptError{File: r.path(expected), Wanted: "a segment file", Found: "none"}
+			}
 		}
 		expected = number + 1
 	}
@@ -216,6 +230,7 @@ func (r *recovery) before(newest *part, rows []segment.Row) error {
 			w.forget(w.last())
 		} else {
 			w.forget(row.First - 1)
+			w.truncate(row.Last + 1) // a segment whose only marker supersedes what lies after the window was not read
 		}
 		if w.begin() != row.First || w.last() != row.Last {
 			return &CorruptError{File: r.path(newest.number),
@@ -278,7 +293,7 @@ func (f *recovered) apply(h *segment.Header) {
 }
 
 // findEnd finds where valid data of the segment that was written last ends, and takes from the rows' windows
-// what was forgotten in it: older segments need not have that any more.
+// what was forgotten or superseded in it: older segments need not have that any more.
 func (r *recovery) findEnd(p *part, rows []segment.Row) error {
 	h, err := r.log.readers.get(p.number)
 	if err != nil {
@@ -291,13 +306,13 @@ func (r *recovery) findEnd(p *part, rows []segment.Row) error {
 	}
 	_, from := segment.Split(p.start)
 	found, err := segment.Recover(h.File, from, min(info.Size(), segment.MaxBytes), func(header *segment.Header, _ segment.Superseded) error {
+		if header.Kind == segment.KindTruncate {
+			f := r.shard(header.Shard)
+			f.cuts = append(f.cuts, cut{position: header.Position, index: header.Index})
+		}
 		for i := range rows {
-			row := &rows[i]
-			if header.Kind != segment.KindFirst || header.Shard != row.Shard || row.First == 0 {
-				continue
-			}
-			if row.First = max(row.First, header.Index); row.First > row.Last {
-				row.First, row.Last = 0, 0
+			if rows[i].Shard == header.Shard {
+				narrow(&rows[i], header)
 			}
 		}
 		return nil
@@ -313,6 +328,20 @@ func (r *recovery) findEnd(p *part, rows []segment.Row) error {
 			"file", h.Path, "valid_bytes", found.End)
 	}
 	return nil
+}
+
+// narrow takes from a window what a later marker took from it.
+func narrow(row *segment.Row, h *segment.Header) {
+	switch {
+	case row.First == 0:
+	case h.Kind == segment.KindFirst:
+		row.First = max(row.First, h.Index)
+	case h.Kind == segment.KindTruncate:
+		row.Last = min(row.Last, h.Index-1)
+	}
+	if row.First > row.Last {
+		row.First, row.Last = 0, 0
+	}
 }
 
 // replay applies the records of the newest segment to the windows.
@@ -342,11 +371,15 @@ func (r *recovery) replay(p *part) error {
 			if superseded, err = h.ReadSuperseded(&header); err != nil {
 				return err
 			}
-		} else if last := f.window.last(); !header.IsBackfill() && last != 0 && header.Index != last+1 {
+		}
+		f.held.Add(&header, superseded)
+		if f.superseded(&header) {
+			continue
+		}
+		if last := f.window.last(); !header.IsMarker() && !header.IsBackfill() && last != 0 && header.Index != last+1 {
 			return &CorruptError{File: h.Path, Offset: offset,
 				Wanted: fmt.Sprintf("entry %d of shard %d", last+1, header.Shard), Found: fmt.Sprintf("entry %d", header.Index)}
 		}
-		f.held.Add(&header, superseded)
 		f.apply(&header)
 	}
 }
