@@ -18,7 +18,7 @@ import (
 const (
 	incomingSuffix = ".incoming"
 	// checkpointBytes of fetched entries are at most lost to an interruption.
-	checkpointBytes = 32 << 20
+	checkpointBytes = 4 << 20
 	partPatience    = 10 * time.Second
 )
 

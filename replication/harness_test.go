@@ -1,16 +1,20 @@
 package replication
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,6 +204,7 @@ type testNode struct {
 	log     *log.Log
 	node    *Node
 	up      bool
+	cut     *atomic.Bool // the present life has no network any more
 
 	mu    sync.Mutex // guards fatal
 	fatal error
@@ -287,8 +292,18 @@ func (n *testNode) tryStart() error {
 	if err != nil {
 		return err
 	}
+	host := n.cluster.pipes.Host(fmt.Sprintf("node%d", n.number))
+	cut := new(atomic.Bool)
+	n.cut = cut
+	dial := host.Dial
+	host.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		if cut.Load() {
+			return nil, syscall.ENETDOWN
+		}
+		return dial(ctx, address)
+	}
 	config := Config{
-		Identity: *identity, Peers: n.cluster.peers, Network: n.cluster.pipes.Host(fmt.Sprintf("node%d", n.number)),
+		Identity: *identity, Peers: n.cluster.peers, Network: host,
 		FS: fs, Dir: "data", Log: n.log, Pool: n.pool, Logger: logger, Fatal: fatal,
 	}
 	if n.cluster.adjust != nil {
@@ -331,6 +346,7 @@ func (n *testNode) stop() {
 // crash cuts the power: what was not synced is lost, at the random's choice.
 func (n *testNode) crash(random *rand.Rand, percent int) {
 	clone := n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: random})
+	n.cut.Store(true)
 	n.cluster.pipes.Crash(fmt.Sprintf("node%d", n.number))
 	n.stop() // the old life ends on the old disk, without a network
 	n.mem = clone

@@ -153,8 +153,9 @@ func (g *Group) leaderGone(node int32) {
 		return
 	}
 	time.AfterFunc(time.Duration(g.node.rank(node))*standPause, func() {
-		if _, now := in.raft.LeaderWithID(); now == id && g.current() == in {
-			in.stand()
+		_, now := in.raft.LeaderWithID()
+		if g.current() == in && (now == id || now == "" && !in.store.stable.hasVoted(in.raft.CurrentTerm())) {
+			in.stand() // whoever stood before has less than we, or nobody did
 		}
 	})
 }

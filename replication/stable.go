@@ -108,6 +108,12 @@ func (s *stableStore) getUint64(key string) (uint64, error) {
 	return binary.LittleEndian.Uint64(value), nil
 }
 
+// hasVoted tells whether this node has given its vote in the term.
+func (s *stableStore) hasVoted(term uint64) bool {
+	voted, err := s.GetUint64([]byte(keyVoteTerm))
+	return err == nil && voted == term
+}
+
 // mark stores that something has happened, once.
 func (s *stableStore) mark(key string) error { return s.SetUint64([]byte(key), 1) }
 

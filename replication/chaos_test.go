@@ -1,0 +1,216 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	chaosSeeds = flag.Int("seeds", 6, "how many chaos runs")
+	chaosFirst = flag.Uint64("seed", 1, "the first chaos run's seed")
+)
+
+// TestChaos runs clusters under random faults and checks that everything that was
+// acknowledged is there, once, in each proposer's order, and the same on all nodes.
+func TestChaos(t *testing.T) {
+	for i := range *chaosSeeds {
+		seed := *chaosFirst + uint64(i)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { inBubble(t, func(t *testing.T) { chaos(t, seed) }) })
+	}
+}
+
+// proposer proposes numbered texts and remembers what was acknowledged, or may be there.
+type proposer struct {
+	name    string
+	acked   []string
+	unknown map[string]bool
+}
+
+func (p *proposer) run(ctx context.Context, c *testCluster, lock chanLock, random *rand.Rand) {
+	for i := 0; ctx.Err() == nil; i++ {
+		text := fmt.Sprintf("%s:%06d", p.name, i)
+		if random.IntN(10) == 0 {
+			text += strings.Repeat("x", random.IntN(30_000))
+		}
+		lock.Lock()
+		var at *testNode
+		for _, n := range c.nodes {
+			if n.up && n.node.Group(1).Leader().Local {
+				at = n
+			}
+		}
+		if at == nil {
+			lock.Unlock()
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		g, pool := at.node.Group(1), at.pool
+		lock.Unlock()
+		term := g.Leader().Term
+		proposal, err := g.Propose(entry(pool, text, term), term)
+		if err == nil {
+			_, err = proposal.Wait()
+		}
+		switch {
+		case err == nil:
+			p.acked = append(p.acked, text)
+		case errors.Is(err, ErrNotLeader):
+		default:
+			p.unknown[text] = true
+		}
+		time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
+	}
+}
+
+// chanLock is a lock that time can pass under.
+type chanLock chan struct{}
+
+func (l chanLock) Lock()   { l <- struct{}{} }
+func (l chanLock) Unlock() { <-l }
+
+func chaos(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 17))
+	c := newCluster(t, 3, func(config *Config) {
+		config.SnapshotEntries = uint64(5 + random.IntN(100))
+		config.TrailingEntries = uint64(1 + random.IntN(40))
+	})
+	c.startAll()
+	c.leader(1)
+	lock := make(chanLock, 1) // guards the nodes' lives against the proposers
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	var proposers []*proposer
+	for i := range 3 {
+		p := &proposer{name: fmt.Sprint("p", i), unknown: map[string]bool{}}
+		proposers = append(proposers, p)
+		own := rand.New(rand.NewPCG(seed, uint64(i)))
+		running.Go(func() { p.run(ctx, c, lock, own) })
+	}
+	for range 40 {
+		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+		c.fault(random, lock)
+	}
+	c.pipes.Heal()
+	lock.Lock()
+	for _, n := range c.nodes {
+		if !n.up {
+			n.start()
+		}
+	}
+	lock.Unlock()
+	time.Sleep(5 * time.Second)
+	cancel()
+	running.Wait()
+	c.must(1, "the end")
+	var lists [3][]string
+	eventually(t, "all nodes at the end", time.Minute, func() error {
+		for i := range lists {
+			lists[i] = c.nodes[int32(i+1)].disk.machine(1).list()
+			if n := len(lists[i]); n == 0 || lists[i][n-1] != "the end" {
+				return fmt.Errorf("node %d has %d texts", i+1, n)
+			}
+		}
+		return nil
+	})
+	check(t, lists, proposers)
+}
+
+// fault does one random thing to the cluster.
+func (c *testCluster) fault(random *rand.Rand, lock chanLock) {
+	n := c.nodes[int32(random.IntN(3)+1)]
+	up := 0
+	for _, other := range c.nodes {
+		if other.up {
+			up++
+		}
+	}
+	switch kind := random.IntN(12); {
+	case !n.up:
+		lock.Lock()
+		n.start()
+		lock.Unlock()
+	case kind < 3:
+		lock.Lock()
+		n.crash(random, random.IntN(101))
+		lock.Unlock()
+	case kind == 3 && up == 3 && c.settled():
+		lock.Lock()
+		n.crash(random, 0)
+		n.wipe()
+		lock.Unlock()
+	case kind == 4:
+		lock.Lock()
+		n.stop() // in order
+		n.disk.forget()
+		lock.Unlock()
+	case kind < 7:
+		c.isolate(n.number, true)
+	case kind < 10:
+		c.pipes.Heal()
+	case kind == 10:
+		c.pipes.SetLatency(time.Duration(random.IntN(30)) * time.Millisecond)
+	default:
+		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
+		defer cancel()
+		_ = n.node.Group(1).Transfer(ctx) // whatever comes of it
+	}
+}
+
+// settled tells whether every node is a voter and has everything, so that one disk may be lost.
+func (c *testCluster) settled() bool {
+	for _, n := range c.nodes {
+		if !n.up {
+			return false
+		}
+		s := n.node.Group(1).Status()
+		if s.Role != RoleLeader || len(s.Followers) != 2 {
+			continue
+		}
+		return s.Followers[0].Voter && s.Followers[1].Voter && s.Followers[0].Lag+s.Followers[1].Lag == 0
+	}
+	return false
+}
+
+func check(t *testing.T, lists [3][]string, proposers []*proposer) {
+	for i := range lists {
+		if !slices.Equal(lists[i], lists[0]) {
+			t.Errorf("node %d and node 1 differ: %d and %d texts", i+1, len(lists[i]), len(lists[0]))
+		}
+	}
+	have := map[string]int{}
+	for i, text := range lists[0] {
+		if at, twice := have[text]; twice {
+			t.Errorf("%.20s is there at %d and %d", text, at, i)
+		}
+		have[text] = i
+	}
+	acked := 0
+	for _, p := range proposers {
+		last := -1
+		for _, text := range p.acked {
+			at, ok := have[text]
+			if !ok {
+				t.Fatalf("acknowledged %.20s is lost", text)
+			}
+			if at < last {
+				t.Errorf("%.20s is out of order", text)
+			}
+			last = at
+		}
+		for text := range have {
+			if strings.HasPrefix(text, p.name) && !slices.Contains(p.acked, text) && !p.unknown[text] {
+				t.Errorf("%.20s was refused and is there", text)
+			}
+		}
+		acked += len(p.acked)
+	}
+	t.Logf("%d acknowledged, %d in all", acked, len(lists[0]))
+}
