@@ -26,9 +26,10 @@ func checkWords(r *rules, s *source) {
 
 // checkCode bans what hides a fault: a sleeping test, an error flattened to text,
 // a panic that does not say it is our own bug, wiring behind the reader's back.
-func checkCode(r *rules, s *source) {
+//
+// virtual says that the package's tests run in virtual time, where sleeping costs nothing and is exact.
+func checkCode(r *rules, s *source, virtual bool) {
 	commented := linesWithComments(s)
-	virtual := imports(s, "testing/synctest") || within(s.pkg, "internal/simtest")
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncDecl:

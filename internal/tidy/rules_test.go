@@ -76,4 +76,8 @@ const unfinished = `\b(TODO|FIXME|XXX|HACK)\b|(?i)\b(for now|simplified|placehol
 
 // exceptions break a rule for a reason. The key is what the failing test prints
 // before its colon: "package.Name rule".
-var exceptions = map[string]string{}
+var exceptions = map[string]string{
+	"replication.snapshots.Create parameters": "hashicorp/raft's SnapshotStore asks for them",
+	"server/meta.BrokerKeys size": "a table: one row for each config",
+	"server/meta.TopicKeys size":  "a table: one row for each config",
+}

@@ -20,7 +20,7 @@ import (
 func TestEverySentinelIsMapped(t *testing.T) {
 	s := newServer(Config{Logger: slog.New(slog.DiscardHandler)}.withDefaults(), verbs{})
 	for _, sentinel := range broker.Sentinels() {
-		if !slices.ContainsFunc(s.mappings, func(m mapping) bool { return m.cause == sentinel }) {
+		if !slices.ContainsFunc(s.mappings, func(m mapping) bool { return errors.Is(m.cause, sentinel) }) {
 			t.Errorf("%q is not in the table", sentinel)
 		}
 		p := s.problemOf(fmt.Errorf("append to shard 1: %w", sentinel))
