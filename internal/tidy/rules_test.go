@@ -78,6 +78,6 @@ const unfinished = `\b(TODO|FIXME|XXX|HACK)\b|(?i)\b(for now|simplified|placehol
 // before its colon: "package.Name rule".
 var exceptions = map[string]string{
 	"replication.snapshots.Create parameters": "hashicorp/raft's SnapshotStore asks for them",
-	"server/meta.BrokerKeys size": "a table: one row for each config",
-	"server/meta.TopicKeys size":  "a table: one row for each config",
+	"server/meta.BrokerKeys size":             "a table: one row for each config",
+	"server/meta.TopicKeys size":              "a table: one row for each config",
 }
