@@ -248,3 +248,12 @@ func Fold(p Payment, data event.Event) (Payment, error) {
 	}
 	return p, nil
 }
+
+// Pendings returns the calls to make, in the order of streams.
+func Pendings(tx *state.Tx) []Pending {
+	var list []Pending
+	for _, row := range pending.Scan(tx) {
+		list = append(list, row)
+	}
+	return list
+}

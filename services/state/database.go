@@ -94,7 +94,7 @@ func Exists(fs FS, dir string) bool {
 
 func open(config Config, name string) (*Database, error) {
 	path := config.FS.PathJoin(config.Dir, name)
-	if err := config.FS.MkdirAll(path, 0o750); err != nil {
+	if err := makeFolder(config.FS, path); err != nil {
 		return nil, fmt.Errorf("make folder %s: %w", path, err)
 	}
 	db, err := pebble.Open(path, &pebble.Options{
@@ -109,6 +109,27 @@ func open(config Config, name string) (*Database, error) {
 		return nil, fmt.Errorf("open state database %s: %w", path, err)
 	}
 	return &Database{config: config, pebble: db, path: path}, nil
+}
+
+// makeFolder makes a folder and those above it, and makes their names durable: what is
+// synced in a folder is lost when its own name is.
+func makeFolder(fs FS, path string) error {
+	var parents []string
+	for p := path; ; p = fs.PathDir(p) {
+		if _, err := fs.Stat(p); err == nil || fs.PathDir(p) == p {
+			break
+		}
+		parents = append(parents, fs.PathDir(p))
+	}
+	if err := fs.MkdirAll(path, 0o750); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if err := syncDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Path returns the database's folder.
