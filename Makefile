@@ -65,7 +65,8 @@ lint: ## golangci-lint, built from internal/tools
 	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint run --config ../../.golangci.yml ./...
 
 .PHONY: fmt
-fmt: ## format all code as lint wants it
+fmt: ## format all code, and write it in the newest dialect, as lint wants it
+	$(LINT) run --fix --enable-only modernize,gci,gofumpt,misspell ./... || true
 	$(LINT) fmt ./...
 	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint fmt --config ../../.golangci.yml ./...
 
