@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
@@ -17,6 +19,9 @@ import (
 //
 // Versions: with 0 an empty list of topics means all, from 1 on null does; 9 is flexible; 10 tells topic ids, 12 takes them.
 
+// metadataPatience bounds the time that a client waits for the metadata of a node that has just started.
+const metadataPatience = 2 * time.Second
+
 // Bits of the operations that a client may do: all of those that exist, as nobody is asked who they are.
 const (
 	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
@@ -25,6 +30,10 @@ const (
 )
 
 func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
+	// A node that has just started may not know what there is; soon it will.
+	ctx, cancel := context.WithTimeout(r.ctx, metadataPatience)
+	r.broker().AwaitMetadata(ctx)
+	cancel()
 	out := in.ResponseKind().(*kmsg.MetadataResponse)
 	brokers := r.connection.endpoints()
 	for _, e := range brokers {
@@ -68,7 +77,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 		if topic := b.View().TopicByID(record.TopicID(in.TopicID)); topic != nil {
 			return m.topic(topic)
 		}
-		return m.refused(in, meta.ErrUnknownTopicID)
+		return m.refused(in, b.Unknown(meta.ErrUnknownTopicID))
 	}
 	if in.Topic == nil {
 		return m.refused(in, meta.ErrInvalidTopic)
@@ -81,7 +90,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 	}
 	const saysAutoCreate = 4
 	if m.in.Version >= saysAutoCreate && !m.in.AllowAutoTopicCreation {
-		return m.refused(in, broker.ErrUnknownTopicOrPartition)
+		return m.refused(in, b.Unknown(broker.ErrUnknownTopicOrPartition))
 	}
 	topic, err := b.AutoCreate(m.request.ctx, *in.Topic)
 	if err == nil {
