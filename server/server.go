@@ -44,6 +44,7 @@ type Server struct {
 
 	closers []closer // in the order of opening
 	once    sync.Once
+	failing sync.Once
 	failed  chan error // the first thing that ends the node
 	serving sync.WaitGroup
 }
@@ -76,16 +77,14 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// fatal is what every part calls that cannot go on.
+// fatal is what every part calls that cannot go on; the first one counts.
 func (s *Server) fatal(err error) {
-	select {
-	case s.failed <- err:
-	default: // something else failed first
-		return
-	}
-	if s.config.Fatal != nil {
-		s.config.Fatal(err)
-	}
+	s.failing.Do(func() {
+		s.failed <- err
+		if s.config.Fatal != nil {
+			s.config.Fatal(err)
+		}
+	})
 }
 
 func (s *Server) opened(what string, c func() error) {

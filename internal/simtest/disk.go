@@ -17,6 +17,10 @@ var (
 	errDiskFault = errors.New("simulated input/output error")
 )
 
+// retryPause lets time pass for those who try again at once, as Pebble does with a
+// flush: in virtual time nothing else would ever happen.
+const retryPause = time.Millisecond
+
 // Disk is one machine's disk: it keeps what was synced through a loss of power
 // and, at the choice of the seed, some of what was not.
 type Disk struct {
@@ -47,6 +51,9 @@ func (d *Disk) Boot() vfs.FS {
 
 func (b *boot) inject(op errorfs.Op) error {
 	if b.powerless.Load() {
+		if op.Kind == errorfs.OpCreate {
+			time.Sleep(retryPause)
+		}
 		return errPowerless
 	}
 	switch op.Kind {
@@ -58,6 +65,7 @@ func (b *boot) inject(op errorfs.Op) error {
 			return errPowerless
 		}
 		if b.failing.Load() {
+			time.Sleep(retryPause)
 			return errDiskFault
 		}
 	default:

@@ -21,6 +21,8 @@ const (
 	hangTimeout       = 2 * time.Second
 )
 
+var errFailed = errors.New("the index could not be written before")
+
 // Config says where the index lives.
 type Config struct {
 	FS         vfs.FS
@@ -35,6 +37,9 @@ type Index struct {
 	db     *pebble.DB
 	logger *slog.Logger
 	health io.Closer
+
+	failed chan struct{} // closed when Pebble could not write: it would try again for ever
+	fail   sync.Once
 
 	mu     sync.RWMutex // guards owners and closed
 	owners map[record.Partition]record.Shard
@@ -53,7 +58,7 @@ func Open(config Config) (*Index, error) {
 	if fatal == nil {
 		fatal = func(err error) { config.Logger.Error("index cannot go on", "error", err) }
 	}
-	x := &Index{logger: config.Logger, owners: map[record.Partition]record.Shard{}}
+	x := &Index{logger: config.Logger, owners: map[record.Partition]record.Shard{}, failed: make(chan struct{})}
 	fs, health := vfs.WithDiskHealthChecks(config.FS, hangTimeout, nil, func(info vfs.DiskSlowInfo) {
 		fatal(fmt.Errorf("index %s: the disk hangs: %s", config.Dir, info.String()))
 	})
@@ -70,7 +75,12 @@ func Open(config Config) (*Index, error) {
 		MaxOpenFiles:                maxOpenFiles,
 		Logger:                      pebbleLogger{config.Logger, fatal},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { fatal(fmt.Errorf("index %s: %w", config.Dir, err)) },
+			BackgroundError: func(err error) {
+				x.fail.Do(func() {
+					close(x.failed)
+					go fatal(fmt.Errorf("index %s: %w", config.Dir, err)) // Pebble holds its lock; ends by itself
+				})
+			},
 		},
 	}
 	db, err := pebble.Open(config.Dir, options)
@@ -178,12 +188,18 @@ func (x *Index) Get(shard record.Shard, key []byte) (value []byte, ok bool, err 
 	return x.get(stateKey(shard, key))
 }
 
-// Flush makes everything that was committed durable.
+// Flush makes everything that was committed durable, or returns why that is not possible any more.
 func (x *Index) Flush() error {
-	if err := x.db.Flush(); err != nil {
+	done, err := x.db.AsyncFlush()
+	if err != nil {
 		return fmt.Errorf("flush index: %w", err)
 	}
-	return nil
+	select {
+	case <-done:
+		return nil
+	case <-x.failed:
+		return errFailed
+	}
 }
 
 // DiskBytes returns what the index takes on disk.
@@ -198,7 +214,7 @@ func (x *Index) Close() error {
 	if closed {
 		return nil
 	}
-	return errors.Join(x.db.Flush(), x.db.Close(), x.health.Close())
+	return errors.Join(x.Flush(), x.db.Close(), x.health.Close())
 }
 
 // pebbleLogger passes Pebble's messages on; what it calls fatal ends the node.
