@@ -130,7 +130,7 @@ func (j *job) run() error {
 	if in == nil {
 		return g.Ready()
 	}
-	g.logger.Info("catch up with a snapshot", "shard", g.number, "leader", j.leader, "index", j.request.index, "applied", in.fsm.applied.Load())
+	g.logger.Info("catch up with a snapshot", "leader", j.leader, "index", j.request.index, "applied", in.fsm.applied.Load())
 	file, err := j.fetchFile()
 	if err == nil {
 		err = j.fetchEntries(in)
@@ -139,7 +139,7 @@ func (j *job) run() error {
 		err = j.install(file)
 	}
 	if err != nil && j.ctx.Err() == nil {
-		g.logger.Warn("catch up with a snapshot", "shard", g.number, "leader", j.leader, "error", err)
+		g.logger.Warn("catch up with a snapshot", "leader", j.leader, "error", err)
 	}
 	return err
 }
@@ -329,6 +329,6 @@ func (j *job) replace(in *instance, path string) error {
 	if err := in.store.reconcile(meta, applied); err != nil {
 		return err
 	}
-	g.logger.Info("caught up with a snapshot", "shard", g.number, "index", meta.Index)
+	g.logger.Info("caught up with a snapshot", "index", meta.Index)
 	return g.restore()
 }

@@ -219,7 +219,7 @@ func (n *Node) electFirst(f *formation) {
 		n.spawn(func() {
 			id := turn.ServerID()
 			if err := in.transport.TimeoutNow(id, raft.ServerAddress(id), &raft.TimeoutNowRequest{}, &raft.TimeoutNowResponse{}); err != nil {
-				n.config.Logger.Debug("a first leader was not told to stand", "shard", g.number, "node", turn.Node, "error", err)
+				g.logger.Debug("a first leader was not told to stand", "node", turn.Node, "error", err)
 			}
 		})
 	}

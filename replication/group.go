@@ -37,7 +37,7 @@ type Group struct {
 
 func newGroup(n *Node, number record.Shard) *Group {
 	g := &Group{
-		node: n, number: number, logger: n.config.Logger, life: make(chan struct{}, 1),
+		node: n, number: number, logger: n.config.Logger.With("shard", number), life: make(chan struct{}, 1),
 		serving: make(chan struct{}, 1), serves: map[int32]*served{},
 	}
 	g.catchup = newCatchup(g)
@@ -115,7 +115,7 @@ func (g *Group) restore() error {
 	if meta == nil || uint64(g.machine.Applied()) >= meta.Applied {
 		return nil
 	}
-	g.logger.Info("restore a state machine from its snapshot", "shard", g.number, "index", meta.Index, "applied", g.machine.Applied())
+	g.logger.Info("restore a state machine from its snapshot", "index", meta.Index, "applied", g.machine.Applied())
 	_, state, err := g.snapshots.openState(g.snapshots.path(meta.id()))
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (g *Group) restart(old *instance, reason string) {
 		if g.current() != old {
 			return
 		}
-		g.logger.Warn("restart raft", "shard", g.number, "reason", reason)
+		g.logger.Warn("restart raft", "reason", reason)
 		g.running.Store(nil)
 		old.close()
 		if g.node.ctx.Err() != nil {

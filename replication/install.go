@@ -74,22 +74,24 @@ const (
 
 // install is the leader's side, called by raft through the transport.
 func (g *Group) install(to transport.Peer, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, stop <-chan struct{}) error {
-	meta := g.snapshots.find((&snapshotMeta{Index: request.LastLogIndex, Term: request.LastLogTerm}).id())
+	meta, release := g.snapshots.hold((&snapshotMeta{Index: request.LastLogIndex, Term: request.LastLogTerm}).id())
 	if meta == nil {
 		return fmt.Errorf("snapshot at %d: %w", request.LastLogIndex, log.ErrNotFound)
 	}
+	defer release()
 	ask := installRequest{
 		shard: g.number, incarnation: to.Incarnation, term: request.Term,
 		index: meta.Index, indexTerm: meta.Term, fileBytes: uint64(meta.FileBytes), first: uint64(g.log.RetainedFirst()),
 	}
-	g.logger.Info("bring a follower to a snapshot", "shard", g.number, "node", to.Node, "index", meta.Index)
+	g.logger.Info("bring a follower to a snapshot", "node", to.Node, "index", meta.Index)
 	heard := time.Now()
 	for {
 		state, term, err := g.askInstall(to.Node, &ask)
+		var failed *transport.RemoteError // what the follower tried has failed: raft tries again with its newest snapshot
 		switch {
 		case err == nil:
 			heard = time.Now()
-		case time.Since(heard) > installPatience:
+		case errors.As(err, &failed) || time.Since(heard) > installPatience:
 			return err
 		}
 		if err == nil && state != installWorking {

@@ -213,11 +213,11 @@ func (in *instance) close() {
 	select {
 	case <-in.idle: // a leader has lost its followers, and so answers all with an error
 	case <-timer.C:
-		in.group.logger.Warn("raft has not answered everything before it ends", "shard", in.group.number)
+		in.group.logger.Warn("raft has not answered everything before it ends")
 	}
 	timer.Stop()
 	if err := in.raft.Shutdown().Error(); err != nil {
-		in.group.logger.Warn("shut raft down", "shard", in.group.number, "error", err)
+		in.group.logger.Warn("shut raft down", "error", err)
 	}
 	close(in.stop)
 	close(in.proposals.settling)
@@ -235,7 +235,7 @@ func (in *instance) takeSnapshots() {
 		}
 		err := in.await(context.Background(), func() raft.Future { return in.raft.Snapshot() })
 		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, ErrNotReady) {
-			in.group.logger.Warn("take a snapshot", "shard", in.group.number, "error", err)
+			in.group.logger.Warn("take a snapshot", "error", err)
 		}
 	}
 }

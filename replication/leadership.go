@@ -61,7 +61,7 @@ func (in *instance) tellLeadership() {
 	led := uint64(0) // what the machine was told last
 	follow := func() {
 		if led != 0 {
-			g.logger.Info("no longer the leader", "shard", g.number, "term", led)
+			g.logger.Info("no longer the leader", "term", led)
 			g.machine.Follow()
 			led = 0
 		}
@@ -83,7 +83,7 @@ func (in *instance) tellLeadership() {
 			}
 			if term, ok := in.barrier(); ok && in.lead(term, change) {
 				led = term
-				g.logger.Info("leader", "shard", g.number, "term", term)
+				g.logger.Info("leader", "term", term)
 				g.machine.Lead(record.Term(term))
 			}
 		}

@@ -104,8 +104,8 @@ func (g *Group) isClose(in *instance, id raft.ServerID) bool {
 func (g *Group) change(in *instance, what string, peer transport.Peer, start func() raft.IndexFuture) {
 	ctx, cancel := context.WithTimeout(g.node.ctx, memberPatience)
 	defer cancel()
-	g.logger.Info(what, "shard", g.number, "node", peer.Node, "server", peer.ServerID())
+	g.logger.Info(what, "node", peer.Node, "server", peer.ServerID())
 	if err := in.await(ctx, func() raft.Future { return start() }); err != nil && g.node.ctx.Err() == nil {
-		g.logger.Warn(what, "shard", g.number, "node", peer.Node, "error", err)
+		g.logger.Warn(what, "node", peer.Node, "error", err)
 	}
 }

@@ -403,7 +403,7 @@ func (n *Node) transferAll() {
 		}
 		all.Go(func() {
 			if err := g.Transfer(ctx); err != nil {
-				n.config.Logger.Debug("no transfer of leadership", "shard", g.number, "error", err)
+				g.logger.Debug("no transfer of leadership", "error", err)
 			}
 		})
 	}

@@ -65,8 +65,9 @@ type snapshots struct {
 	dir    string
 	logger *slog.Logger
 
-	mu   sync.Mutex // guards list
+	mu   sync.Mutex // guards list and held
 	list []*snapshotMeta
+	held map[string]int // ids that a follower is being brought to: they are not removed
 }
 
 // openSnapshots reads the headers of what is in the folder. A file that cannot be
@@ -79,7 +80,7 @@ func openSnapshots(fs log.FS, dir string, logger *slog.Logger) (*snapshots, erro
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
 	}
-	s := &snapshots{fs: fs, dir: dir, logger: logger}
+	s := &snapshots{fs: fs, dir: dir, logger: logger, held: map[string]int{}}
 	for _, name := range names {
 		if !strings.HasSuffix(name, snapshotSuffix) {
 			continue
@@ -171,10 +172,22 @@ func (s *snapshots) publish(partial string, meta *snapshotMeta) error {
 	s.list = slices.DeleteFunc(s.list, func(m *snapshotMeta) bool { return m.id() == meta.id() })
 	s.list = append(s.list, meta)
 	s.sort()
+	s.mu.Unlock()
+	s.removeOld()
+	return nil
+}
+
+// removeOld removes what is too many and not held.
+func (s *snapshots) removeOld() {
+	s.mu.Lock()
 	var old []*snapshotMeta
-	if len(s.list) > snapshotsKept {
-		old = slices.Clone(s.list[snapshotsKept:])
-		s.list = s.list[:snapshotsKept]
+	for i := snapshotsKept; i < len(s.list); {
+		if m := s.list[i]; s.held[m.id()] == 0 {
+			old = append(old, m)
+			s.list = slices.Delete(s.list, i, i+1)
+			continue
+		}
+		i++
 	}
 	s.mu.Unlock()
 	for _, m := range old {
@@ -182,7 +195,27 @@ func (s *snapshots) publish(partial string, meta *snapshotMeta) error {
 			s.logger.Warn("remove an old snapshot", "file", s.path(m.id()), "error", err)
 		}
 	}
-	return nil
+}
+
+// hold keeps a snapshot until release is called; nil when there is no such snapshot.
+func (s *snapshots) hold(id string) (meta *snapshotMeta, release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.list {
+		if m.id() != id {
+			continue
+		}
+		s.held[id]++
+		return m, func() {
+			s.mu.Lock()
+			if s.held[id]--; s.held[id] == 0 {
+				delete(s.held, id)
+			}
+			s.mu.Unlock()
+			s.removeOld()
+		}
+	}
+	return nil, nil
 }
 
 // readAt returns up to n bytes of a snapshot's file, for a peer.
