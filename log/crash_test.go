@@ -23,7 +23,10 @@ type crashed struct {
 // crashes runs f on a disk whose possible contents after a loss of power are taken
 // before each operation that changes it. acked tells the state that is known to be durable.
 func crashes(seed uint64, acked *atomic.Int64, f func(fs FS)) []crashed {
-	disk := vfs.NewCrashableMem()
+	return crashesOf(vfs.NewCrashableMem(), seed, acked, f)
+}
+
+func crashesOf(disk *vfs.MemFS, seed uint64, acked *atomic.Int64, f func(fs FS)) []crashed {
 	var all []crashed
 	random := rand.New(rand.NewPCG(seed, 3))
 	turn := make(chan struct{}, 1) // one operation at a time is looked at
@@ -90,9 +93,32 @@ func recoverAndCheck(t *testing.T, m *model, c crashed) {
 	}
 }
 
+// crashWhileRecovering takes the power away at every operation of a start, and starts again.
+func crashWhileRecovering(t *testing.T, m *model, c crashed) {
+	t.Helper()
+	var acked atomic.Int64
+	acked.Store(int64(c.acked))
+	disk := c.fs.CrashClone(vfs.CrashCloneCfg{})
+	again := crashesOf(disk, uint64(c.op), &acked, func(fs FS) {
+		l, err := Open(testConfig(fs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, c := range again {
+		recoverAndCheck(t, m, c)
+	}
+}
+
 func TestCrashAtEveryOperation(t *testing.T) {
-	images := 0
-	for seed := range uint64(6) {
+	images, seeds := 0, uint64(4)
+	if raceDetected {
+		seeds = 1
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			var acked atomic.Int64
 			var m *model
@@ -111,14 +137,17 @@ func TestCrashAtEveryOperation(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
-			for _, c := range all {
+			for i, c := range all {
+				if i%40 == 0 {
+					crashWhileRecovering(t, m, c)
+				}
 				recoverAndCheck(t, m, c)
 			}
 			images += len(all)
 			t.Logf("%d crash images of %d records", len(all), len(m.states))
 		})
 	}
-	if images < 1000 {
+	if images < 200*int(seeds) {
 		t.Errorf("only %d crash images were looked at", images)
 	}
 }
