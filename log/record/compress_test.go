@@ -84,6 +84,20 @@ func TestDecompressXerial(t *testing.T) {
 	}
 }
 
+// The decoder behind Decompress takes s2's extensions, which no other client of Kafka does.
+func TestDecompressRefusesS2(t *testing.T) {
+	var codecs Codecs
+	// Four bytes, a copy of them, and a repeat of that copy: "abcd" three times.
+	packed := []byte{12, 3 << 2, 'a', 'b', 'c', 'd', 1, 4, 1, 0}
+	if _, err := codecs.Decompress(nil, CodecSnappy, packed, 100); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a repeat: %v", err)
+	}
+	out, err := codecs.Decompress(nil, CodecSnappy, []byte{12, 3 << 2, 'a', 'b', 'c', 'd', 1, 4, 1, 4}, 100)
+	if err != nil || string(out) != "abcdabcdabcd" {
+		t.Errorf("without: %q, %v", out, err)
+	}
+}
+
 // A zstd frame of a level with the largest window must pass though the limit is small: Java's level 22.
 func TestDecompressZstdLargeWindow(t *testing.T) {
 	writer, err := zstd.NewWriter(nil, zstd.WithWindowSize(zstdMaxWindow), zstd.WithEncoderConcurrency(1), zstd.WithSingleSegment(false))
@@ -186,6 +200,12 @@ func fuzzDecompress(f *testing.F, codec Codec) {
 	const limit = 256 << 10
 	f.Fuzz(func(t *testing.T, in []byte) {
 		out, err := codecs.Decompress([]byte("x"), codec, in, limit)
+		if codec == CodecSnappy && !bytes.HasPrefix(in, []byte("\x82SNAPPY")) {
+			if strict, strictErr := snappy.DecodeStrict(nil, in); strictErr == nil && len(strict) <= limit && (err != nil || !bytes.Equal(strict, out[1:])) ||
+				strictErr != nil && err == nil {
+				t.Fatalf("gave %d bytes, %v; the strict decoder says %v", len(out), err, strictErr)
+			}
+		}
 		if len(out) > limit+1 || len(out) < 1 || out[0] != 'x' {
 			t.Fatalf("gave %d bytes, limit %d", len(out), limit)
 		}

@@ -146,6 +146,11 @@ type varintReader struct {
 }
 
 func (v *varintReader) varint() int64 {
+	if len(v.rest) > 0 && v.rest[0] < 0x80 { // most are this short
+		x := v.rest[0]
+		v.rest = v.rest[1:]
+		return int64(x>>1) ^ -int64(x&1)
+	}
 	x, n := binary.Varint(v.rest[:min(len(v.rest), maxVarintBytes)])
 	if n <= 0 {
 		v.bad, v.rest = true, nil
