@@ -87,3 +87,11 @@ func FormatMinor(minor int64, currency string) string {
 	}
 	return strings.TrimSpace(sign + text + " " + currency)
 }
+
+// ParseAmount reads an amount as people write it, such as "129.00", in minor units.
+func ParseAmount(text, currency string) (int64, error) {
+	if !json.Valid([]byte(text)) {
+		return 0, fmt.Errorf("%.40q: %w", text, ErrAmount)
+	}
+	return ParseMinor(json.Number(text), currency)
+}

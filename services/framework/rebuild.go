@@ -47,12 +47,16 @@ func (r *Rebuilt) Close() error { return r.Core.Database().Close() }
 // the live one. Nothing is decided and nothing is called.
 func Rebuild(ctx context.Context, request RebuildRequest) (*Rebuilt, error) {
 	definition := request.Definition
+	end, err := request.Source.Cut(ctx, definition.folds()...)
+	if err != nil {
+		return nil, fmt.Errorf("rebuild %s: %w", definition.Name, err)
+	}
 	to := request.To
 	if to == nil {
-		var err error
-		if to, err = request.Source.Cut(ctx, definition.folds()...); err != nil {
-			return nil, fmt.Errorf("rebuild %s: %w", definition.Name, err)
-		}
+		to = end
+	}
+	if !end.Covers(to) {
+		return nil, fmt.Errorf("rebuild %s: the state has seen %s, the log ends at %s", definition.Name, to, end)
 	}
 	database, err := state.OpenNext(request.State)
 	if err != nil {
@@ -123,9 +127,20 @@ func InstallRebuilt(config state.Config) error {
 	return nil
 }
 
+// The states of a rebuild.
+const (
+	RebuildRunning   = "running"
+	RebuildBuilt     = "built"     // and not compared
+	RebuildVerified  = "verified"  // equal to the live state
+	RebuildMismatch  = "mismatch"  // not equal
+	RebuildSwitched  = "switched"  // equal, and in use
+	RebuildInstalled = "installed" // in use; there was no state before
+	RebuildFailed    = "failed"
+)
+
 // RebuildReport is what is known of a rebuild, also while it goes on.
 type RebuildReport struct {
-	State           string            `json:"state"` // running, built, verified, mismatch, switched, failed
+	State           string            `json:"state"`
 	Events          int64             `json:"events"`
 	Total           int64             `json:"total"`
 	EventsPerSecond float64           `json:"eventsPerSecond"`
@@ -140,29 +155,38 @@ type RebuildReport struct {
 
 // Note brings the report up to a replay's progress.
 func (r *RebuildReport) Note(p client.Progress, elapsed time.Duration) {
-	r.State, r.Events, r.Total = "running", p.Done, p.Total
+	r.State, r.Events, r.Total = RebuildRunning, p.Done, p.Total
 	if seconds := elapsed.Seconds(); seconds > 0 && p.Done > 0 {
 		r.EventsPerSecond = float64(p.Done) / seconds
 		r.ETASeconds = float64(p.Total-p.Done) / r.EventsPerSecond
 	}
 }
 
-// Verify compares the rebuilt state with the live one at the same cut.
-func (r *RebuildReport) Verify(live *state.Tx, rebuilt *Rebuilt) error {
-	r.State, r.DigestRebuilt, r.Keys, r.Cut = "built", rebuilt.Digest.String(), rebuilt.Digest.Keys, rebuilt.Digest.Cut.String()
-	if live == nil {
-		return nil
+// Built notes what was built.
+func (r *RebuildReport) Built(rebuilt *Rebuilt) {
+	digest := rebuilt.Digest
+	r.State, r.Events, r.DigestRebuilt, r.Keys, r.Cut = RebuildBuilt, rebuilt.Events, digest.String(), digest.Keys, digest.Cut.String()
+}
+
+// CompareDigest compares what was built with a live state's digest of the same cut.
+func (r *RebuildReport) CompareDigest(live string) {
+	r.DigestLive, r.State = live, RebuildMismatch
+	if live == r.DigestRebuilt {
+		r.State = RebuildVerified
 	}
+}
+
+// Verify notes what was built, compares it with the live state of the same cut, and names
+// the first difference.
+func (r *RebuildReport) Verify(live *state.Tx, rebuilt *Rebuilt) error {
+	r.Built(rebuilt)
 	digest, err := live.Digest()
 	if err != nil {
 		return err
 	}
-	r.DigestLive = digest.String()
-	if r.DigestLive == r.DigestRebuilt {
-		r.State = "verified"
+	if r.CompareDigest(digest.String()); r.State == RebuildVerified {
 		return nil
 	}
-	r.State = "mismatch"
 	tx := rebuilt.Core.Database().Begin()
 	defer tx.Discard()
 	r.FirstDifference, err = state.Compare(live, tx)
@@ -171,7 +195,7 @@ func (r *RebuildReport) Verify(live *state.Tx, rebuilt *Rebuilt) error {
 
 // rebuildStatus is the newest rebuild of a running service.
 type rebuildStatus struct {
-	mu     sync.Mutex // guards report, running
+	mu     sync.Mutex // guards report, active
 	report RebuildReport
 	active bool
 }
@@ -188,7 +212,7 @@ func (r *rebuildStatus) begin() bool {
 	if r.active {
 		return false
 	}
-	r.active, r.report = true, RebuildReport{State: "running"}
+	r.active, r.report = true, RebuildReport{State: RebuildRunning}
 	return true
 }
 
@@ -225,9 +249,9 @@ func (s *Service) rebuildBeside(ctx context.Context, current *session, install b
 	}
 	switch {
 	case err != nil:
-		report.State, report.Error = "failed", err.Error()
-	case install && report.State == "verified":
-		report.State = "switched"
+		report.State, report.Error = RebuildFailed, err.Error()
+	case install && report.State == RebuildVerified:
+		report.State = RebuildSwitched
 		live.Discard()
 		current.fail(errSwitch)
 	}

@@ -29,6 +29,10 @@ const (
 	maxOpenFiles      = 256
 )
 
+// ErrInUse is wrapped when another process, or another service of this one, has the
+// database open.
+var ErrInUse = errors.New("database is in use")
+
 // Config says where a database lives.
 type Config struct {
 	// FS is the file system. Default: the operating system's.
@@ -64,6 +68,7 @@ type Database struct {
 	config Config
 	pebble *pebble.DB
 	path   string
+	lock   *pebble.Lock
 }
 
 // Open opens the live database of config.Dir, making an empty one when there is none.
@@ -97,18 +102,23 @@ func open(config Config, name string) (*Database, error) {
 	if err := makeFolder(config.FS, path); err != nil {
 		return nil, fmt.Errorf("make folder %s: %w", path, err)
 	}
+	lock, err := pebble.LockDirectory(path, config.FS)
+	if err != nil {
+		return nil, fmt.Errorf("open state database %s: %w: %w", path, ErrInUse, err)
+	}
 	db, err := pebble.Open(path, &pebble.Options{
 		FS:                 config.FS,
 		FormatMajorVersion: pebble.FormatNewest,
 		CacheSize:          config.CacheBytes,
 		MemTableSize:       memTableBytes,
 		MaxOpenFiles:       maxOpenFiles,
+		Lock:               lock,
 		Logger:             &pebbleLogger{logger: config.Logger, path: path, fatal: config.Fatal},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open state database %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("open state database %s: %w", path, err), lock.Close())
 	}
-	return &Database{config: config, pebble: db, path: path}, nil
+	return &Database{config: config, pebble: db, path: path, lock: lock}, nil
 }
 
 // makeFolder makes a folder and those above it, and makes their names durable: what is
@@ -145,7 +155,7 @@ func (d *Database) Sync() error {
 
 // Close closes the database. All its transactions must have ended.
 func (d *Database) Close() error {
-	if err := d.pebble.Close(); err != nil {
+	if err := errors.Join(d.pebble.Close(), d.lock.Close()); err != nil {
 		return fmt.Errorf("close state database %s: %w", d.path, err)
 	}
 	return nil
