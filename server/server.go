@@ -93,7 +93,7 @@ func (s *Server) opened(what string, c func() error) {
 
 func (s *Server) open() error {
 	fs := s.config.Storage
-	if err := fs.MkdirAll(s.config.Data, 0o755); err != nil {
+	if err := makeFolder(fs, s.config.Data); err != nil {
 		return fmt.Errorf("make data folder %s: %w", s.config.Data, err)
 	}
 	lock, err := fs.Lock(fs.PathJoin(s.config.Data, "LOCK"))
@@ -117,6 +117,27 @@ func (s *Server) open() error {
 		return err
 	}
 	return s.openFronts(bound, web)
+}
+
+// makeFolder makes a folder and those above it so that they survive a loss of power.
+func makeFolder(fs log.FS, dir string) error {
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for {
+		parent := fs.PathDir(dir)
+		d, err := fs.OpenDir(parent)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			return err
+		}
+		if parent == dir || parent == "." || parent == "/" || parent == "" {
+			return nil
+		}
+		dir = parent
+	}
 }
 
 func (s *Server) listenKafka() ([]kafka.Bound, error) {

@@ -120,7 +120,7 @@ func (w *Workload) produce(ctx context.Context, name string) {
 				w.history.Acked(r.Partition, r.Offset, value)
 			}
 		})
-		if pause(ctx, time.Duration(random.IntN(30))*time.Millisecond) != nil {
+		if pause(ctx, time.Duration(random.IntN(200))*time.Millisecond) != nil {
 			break
 		}
 	}
@@ -223,7 +223,7 @@ func (w *Workload) append(ctx context.Context, name string) {
 			if outcome.version >= 0 {
 				expected[stream] = fmt.Sprint(outcome.version)
 			}
-			if pause(ctx, time.Duration(random.IntN(100))*time.Millisecond) != nil || outcome.done || outcome.conflict {
+			if pause(ctx, time.Duration(random.IntN(300))*time.Millisecond) != nil || outcome.done || outcome.conflict {
 				break
 			}
 		}

@@ -25,6 +25,6 @@
 // Flush makes what was committed durable. An Index may be used from any goroutine,
 // a Batch and a Snapshot by one at a time.
 //
-// Failures: a background error or a disk that hangs is given to Config.Fatal. A row
-// that cannot be parsed is an error that wraps record.ErrCorrupt and names the key.
+// Failures: a background error is given to Config.Fatal. A disk that hangs is not
+// noticed here but by the log's watchdog: both are in one data folder. A row that cannot be parsed is an error that wraps record.ErrCorrupt and names the key.
 package index

@@ -3,10 +3,8 @@ package index
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,7 +16,6 @@ const (
 	defaultCacheBytes = 8 << 20
 	memTableBytes     = 8 << 20
 	maxOpenFiles      = 512
-	hangTimeout       = 2 * time.Second
 )
 
 var errFailed = errors.New("the index could not be written before")
@@ -29,14 +26,13 @@ type Config struct {
 	Dir        string
 	CacheBytes int64        // of Pebble's block cache; default 8 MiB
 	Logger     *slog.Logger // default: none
-	Fatal      func(error)  // called when the disk fails or hangs; default: only logged
+	Fatal      func(error)  // called when the disk fails; default: only logged. A disk that hangs is noticed by the log, which is on the same one
 }
 
 // Index is the index of one node, all shards.
 type Index struct {
 	db     *pebble.DB
 	logger *slog.Logger
-	health io.Closer
 
 	failed chan struct{} // closed when Pebble could not write: it would try again for ever
 	fail   sync.Once
@@ -59,12 +55,8 @@ func Open(config Config) (*Index, error) {
 		fatal = func(err error) { config.Logger.Error("index cannot go on", "error", err) }
 	}
 	x := &Index{logger: config.Logger, owners: map[record.Partition]record.Shard{}, failed: make(chan struct{})}
-	fs, health := vfs.WithDiskHealthChecks(config.FS, hangTimeout, nil, func(info vfs.DiskSlowInfo) {
-		fatal(fmt.Errorf("index %s: the disk hangs: %s", config.Dir, info.String()))
-	})
-	x.health = health
 	options := &pebble.Options{
-		FS:                          fs,
+		FS:                          config.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
 		DisableWAL:                  true,
 		CacheSize:                   config.CacheBytes,
@@ -85,11 +77,11 @@ func Open(config Config) (*Index, error) {
 	}
 	db, err := pebble.Open(config.Dir, options)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open index %s: %w (stop the node and delete the folder: it comes back from the log)", config.Dir, err), health.Close())
+		return nil, fmt.Errorf("open index %s: %w (stop the node and delete the folder: it comes back from the log)", config.Dir, err)
 	}
 	x.db = db
 	if err := x.loadOwners(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open index %s: %w", config.Dir, err), db.Close(), health.Close())
+		return nil, errors.Join(fmt.Errorf("open index %s: %w", config.Dir, err), db.Close())
 	}
 	return x, nil
 }
@@ -214,7 +206,7 @@ func (x *Index) Close() error {
 	if closed {
 		return nil
 	}
-	return errors.Join(x.Flush(), x.db.Close(), x.health.Close())
+	return errors.Join(x.Flush(), x.db.Close())
 }
 
 // pebbleLogger passes Pebble's messages on; what it calls fatal ends the node.
