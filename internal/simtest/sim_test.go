@@ -16,18 +16,17 @@ import (
 
 // TestSim runs seeds until its time is used up. The environment says how much:
 //
-//	SIM_SECONDS=120   wall time; default 20
-//	SEEDS=1-500       which seeds instead, all of them; one number for one
-//	SIM_LOG=1         the nodes' logs on stderr
+//	STELA_SIM_TIME=2m      wall time; default 20s
+//	STELA_SIM_SEEDS=1-500  which seeds instead, all of them; one number for one
+//	STELA_SIM_LOG=1        the nodes' logs on stderr
 func TestSim(t *testing.T) {
 	first, last := seeds(t)
 	budget := 20 * time.Second
-	if text := os.Getenv("SIM_SECONDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("SIM_SECONDS=%q: %v", text, err)
+	if text := os.Getenv("STELA_SIM_TIME"); text != "" {
+		var err error
+		if budget, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("STELA_SIM_TIME=%q: %v", text, err)
 		}
-		budget = time.Duration(n) * time.Second
 	}
 	start := time.Now()
 	total := summary{}
@@ -36,7 +35,7 @@ func TestSim(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { total.add(run(t, seed)) })
 		})
 		if !ok {
-			t.Fatalf("seed %d failed; run it again with: SEEDS=%d go test ./internal/simtest -run TestSim -v", seed, seed)
+			t.Fatalf("seed %d failed; run it again with: make sim SEEDS=%d", seed, seed)
 		}
 	}
 	t.Logf("%d seeds, %.2f cluster-hours in %.0f s: %d faults, %d acks, %d reads, %d conditional appends, 0 violations",
@@ -45,20 +44,20 @@ func TestSim(t *testing.T) {
 }
 
 func seeds(t *testing.T) (first, last uint64) {
-	text := os.Getenv("SEEDS")
+	text := os.Getenv("STELA_SIM_SEEDS")
 	if text == "" {
 		return 1, 0
 	}
 	from, to, both := strings.Cut(text, "-")
 	first, err := strconv.ParseUint(from, 10, 64)
 	if err != nil {
-		t.Fatalf("SEEDS=%q: %v", text, err)
+		t.Fatalf("STELA_SIM_SEEDS=%q: %v", text, err)
 	}
 	if !both {
 		return first, first
 	}
 	if last, err = strconv.ParseUint(to, 10, 64); err != nil {
-		t.Fatalf("SEEDS=%q: %v", text, err)
+		t.Fatalf("STELA_SIM_SEEDS=%q: %v", text, err)
 	}
 	return first, last
 }
@@ -79,7 +78,7 @@ func (s *summary) add(other summary) {
 
 func logger() *slog.Logger {
 	var out io.Writer = io.Discard
-	if os.Getenv("SIM_LOG") != "" {
+	if os.Getenv("STELA_SIM_LOG") != "" {
 		out = os.Stderr
 	}
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
