@@ -16,6 +16,12 @@ import (
 // node runs a single node in memory and returns the address of its Kafka listener.
 func node(t testing.TB, change ...func(*server.Config)) string {
 	t.Helper()
+	return nodeAddresses(t, change...)["PLAINTEXT"]
+}
+
+// nodeAddresses runs a single node in memory and returns its Kafka addresses by listener.
+func nodeAddresses(t testing.TB, change ...func(*server.Config)) map[string]string {
+	t.Helper()
 	config := server.Config{
 		Data: "data", Storage: vfs.NewMem(), HTTP: "127.0.0.1:0",
 		Kafka:  []server.Listener{{Name: "PLAINTEXT", Bind: "127.0.0.1:0"}},
@@ -41,7 +47,7 @@ func node(t testing.TB, change ...func(*server.Config)) string {
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	return s.Addresses().Kafka["PLAINTEXT"]
+	return s.Addresses().Kafka
 }
 
 func dialNode(t testing.TB, address string) net.Conn {
