@@ -88,7 +88,7 @@ func (c *Cluster) Boot(id int32) error {
 	ctx, stop := context.WithCancel(context.Background())
 	m.server, m.stop, m.done = node, stop, make(chan error, 1)
 	done := m.done
-	go func() { done <- node.Run(ctx) }()
+	go func() { done <- node.Run(ctx) }() // ends after stop, or with the node's own end
 	return nil
 }
 

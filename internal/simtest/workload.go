@@ -92,7 +92,7 @@ func (w *Workload) Start(producers, appenders int) {
 
 func (w *Workload) run(f func()) {
 	w.group.Add(1)
-	go func() {
+	go func() { // ends by Stop
 		defer w.group.Done()
 		f()
 	}()
