@@ -20,6 +20,7 @@ type cluster struct {
 	group  *replication.Group
 
 	current atomic.Pointer[meta.View] // written on the state machine's goroutine
+	settled atomic.Bool               // written by register: the view has been as new as the leader's since the start
 
 	mu       sync.Mutex // guards the fields up to creating
 	state    *meta.Machine

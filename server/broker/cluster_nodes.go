@@ -13,12 +13,14 @@ import (
 // registerTimeout bounds one attempt to register.
 const registerTimeout = 5 * time.Second
 
-// register keeps this node's entry in the metadata as it should be, until close.
+// register keeps this node's entry in the metadata as it should be, until close. It asks
+// at least once: the answer says how new the view must be to know what the cluster knew
+// when this node started.
 func (c *cluster) register() {
 	self := c.self()
 	for c.ctx.Err() == nil {
 		changed := c.watch()
-		if c.registered(&self) {
+		if c.settled.Load() && c.registered(&self) {
 			select {
 			case <-changed:
 			case <-c.ctx.Done():
@@ -27,10 +29,51 @@ func (c *cluster) register() {
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, registerTimeout)
 		_, err := c.ask(ctx, &meta.RegisterBroker{Broker: self})
+		if err == nil && ctx.Err() == nil {
+			c.settle()
+		}
 		cancel()
 		if err != nil && c.ctx.Err() == nil {
 			c.broker.logger.Info("node is not registered yet", "node", self.Node, "error", err)
 			c.pause(changed)
+		}
+	}
+}
+
+// settle notes that the view is as new as the leader's was.
+func (c *cluster) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settled.Store(true)
+	c.wake()
+}
+
+// unknown returns the error for a topic or partition that the view does not have: until
+// the view is known to be new enough nobody may be told that there is no such thing.
+func (c *cluster) unknown(known error) error {
+	if c.settled.Load() {
+		return known
+	}
+	return ErrLeaderNotAvailable
+}
+
+// Unknown returns why a topic is not found: known, or ErrLeaderNotAvailable while this node may be too new to tell.
+func (b *Broker) Unknown(known error) error { return b.cluster.unknown(known) }
+
+// AwaitMetadata waits until this node's metadata is as new as the cluster's was when the
+// node started, or ctx ends. Until then it may lack topics; errors for these are ErrLeaderNotAvailable.
+func (b *Broker) AwaitMetadata(ctx context.Context) {
+	for !b.cluster.settled.Load() {
+		changed := b.cluster.watch()
+		if b.cluster.settled.Load() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		case <-b.cluster.ctx.Done():
+			return
 		}
 	}
 }
@@ -65,6 +108,9 @@ func (c *cluster) ready() error {
 	if c.group.Leader().Node < 0 {
 		return fmt.Errorf("metadata: %w", ErrLeaderNotAvailable)
 	}
+	if !c.settled.Load() {
+		return fmt.Errorf("metadata: not yet as new as the leader's: %w", ErrLeaderNotAvailable)
+	}
 	if self := c.self(); !c.registered(&self) {
 		return fmt.Errorf("node %d is not registered yet: %w", self.Node, ErrNotController)
 	}
@@ -88,7 +134,7 @@ func (b *Broker) AutoCreate(ctx context.Context, name string) (*meta.Topic, erro
 		return nil, err
 	}
 	if !b.config.Settings.AutoCreate {
-		return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition)
+		return nil, fmt.Errorf("topic %q: %w", name, c.unknown(ErrUnknownTopicOrPartition))
 	}
 	c.mu.Lock()
 	waiting := c.creating[name]
@@ -113,7 +159,7 @@ func (b *Broker) AutoCreate(ctx context.Context, name string) (*meta.Topic, erro
 	if topic := c.view().TopicByName(name); topic != nil {
 		return topic, nil
 	}
-	return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition) // deleted again, or not seen here yet
+	return nil, fmt.Errorf("topic %q: %w", name, c.unknown(ErrUnknownTopicOrPartition)) // deleted again, or not seen here yet
 }
 
 // create creates one topic for all who wait for it.

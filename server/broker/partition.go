@@ -232,11 +232,12 @@ func (t *states) ofShard(s *shard) []*partitionState {
 	return list
 }
 
-// Partition returns a partition by its topic's name and its number there, or ErrUnknownTopicOrPartition.
+// Partition returns a partition by its topic's name and its number there, or ErrUnknownTopicOrPartition;
+// ErrLeaderNotAvailable while this node's metadata may be too old to know it.
 func (b *Broker) Partition(topic string, partition int32) (*Partition, error) {
 	t := b.View().TopicByName(topic)
 	if t == nil {
-		return nil, ErrUnknownTopicOrPartition
+		return nil, b.cluster.unknown(ErrUnknownTopicOrPartition)
 	}
 	return b.PartitionOf(t, partition)
 }
@@ -246,7 +247,7 @@ func (b *Broker) Partition(topic string, partition int32) (*Partition, error) {
 func (b *Broker) PartitionByID(topic record.TopicID, partition int32) (*Partition, error) {
 	t := b.View().TopicByID(topic)
 	if t == nil {
-		return nil, meta.ErrUnknownTopicID
+		return nil, b.cluster.unknown(meta.ErrUnknownTopicID)
 	}
 	return b.PartitionOf(t, partition)
 }
@@ -254,7 +255,7 @@ func (b *Broker) PartitionByID(topic record.TopicID, partition int32) (*Partitio
 // PartitionOf returns a partition of a topic of a view, or ErrUnknownTopicOrPartition.
 func (b *Broker) PartitionOf(topic *meta.Topic, partition int32) (*Partition, error) {
 	if partition < 0 || int(partition) >= len(topic.Partitions) {
-		return nil, ErrUnknownTopicOrPartition
+		return nil, b.cluster.unknown(ErrUnknownTopicOrPartition)
 	}
 	info := topic.Partitions[partition]
 	s := b.shard(info.Shard)
