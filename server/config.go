@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/stela-db/stela/internal/network"
 	"github.com/stela-db/stela/log"
+	"github.com/stela-db/stela/server/meta"
 )
 
 // The addresses of a node that was told none.
@@ -161,6 +164,34 @@ func (c Config) Validate() error {
 		return fmt.Errorf("tail bytes %d: at least %d", c.TailBytes, 1<<20)
 	case c.DataShards < 1 || c.DataShards > maxDataShards:
 		return fmt.Errorf("data shards %d: between 1 and %d", c.DataShards, maxDataShards)
+	}
+	return c.validateBrokerConfigs()
+}
+
+// BrokerConfigNames returns the names that BrokerConfigs may have, sorted.
+func BrokerConfigNames() []string {
+	keys := meta.BrokerKeys()
+	names := make([]string, len(keys))
+	for i := range keys {
+		names[i] = keys[i].Name
+	}
+	return names
+}
+
+func (c Config) validateBrokerConfigs() error {
+	known := map[string]*meta.ConfigKey{}
+	keys := meta.BrokerKeys()
+	for i := range keys {
+		known[keys[i].Name] = &keys[i]
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.BrokerConfigs)) {
+		key := known[name]
+		if key == nil {
+			return fmt.Errorf("broker config %q: there is none of this name", name)
+		}
+		if err := key.Check(c.BrokerConfigs[name]); err != nil {
+			return err
+		}
 	}
 	if text, ok := c.BrokerConfigs["message.max.bytes"]; ok {
 		if n, err := strconv.Atoi(text); err != nil || n < 1 || n > maxMessageBytes {

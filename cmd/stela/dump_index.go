@@ -3,11 +3,12 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +55,7 @@ func (g *general) dumpIndex(folder string, kinds []string) error {
 		_, err := fmt.Fprintf(out, "%-8s %s\n", row.Kind, row.Text)
 		return err
 	})
-	if err != nil && strings.Contains(err.Error(), "lock") {
+	if errors.Is(err, syscall.EAGAIN) { // somebody holds Pebble's lock
 		err = advise(err, "stop the node first")
 	}
 	return firstError(err, out.Flush())

@@ -104,6 +104,10 @@ func explain(err error) error {
 }
 
 func isTimeout(err error) bool {
+	var number syscall.Errno // EAGAIN calls itself a timeout; from a file it is a lock
+	if errors.As(err, &number) && number == syscall.EAGAIN {
+		return false
+	}
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
 }

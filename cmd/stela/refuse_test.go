@@ -136,17 +136,22 @@ func hashFolder(t *testing.T, dir string) string {
 		if err != nil || entry.IsDir() || filepath.Ext(path) != ".segment" {
 			return err
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(hash, path, len(text), sha256.Sum256(text))
+		fmt.Fprintln(hash, path, hashFile(t, path))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%x", hash.Sum(nil))
+}
+
+func hashFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d %x", len(text), sha256.Sum256(text))
 }
 
 // TestCorruptSegment changes one byte of an acknowledged record of a stopped node:
@@ -160,20 +165,20 @@ func TestCorruptSegment(t *testing.T) {
 			c := newTestCluster(t, 1)
 			path, at := fillFragile(t, c)
 			flip(t, path, place(at))
-			before := hashFolder(t, c.folder(1))
+			before := hashFile(t, path)
 			_, problems, status := stela(t, "", "dump", "segment", path)
 			if status != 1 || !strings.Contains(problems, path) {
 				t.Errorf("dump segment: status %d, %q", status, problems)
 			}
 			if name == "header" {
-				refused(t, c.arguments(1), path, "corrupt")
+				refused(t, c.arguments(1), path, "nothing was changed or deleted")
 			} else {
 				c.start(1)
 				readFragile(t, c)
 				c.kill(1)
 			}
-			if hashFolder(t, c.folder(1)) != before {
-				t.Error("a segment was changed")
+			if hashFile(t, path) != before {
+				t.Error("the segment was changed")
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,6 +106,9 @@ func (c *serve) config() (server.Config, error) {
 		return config, err
 	}
 	for name, value := range settings {
+		if known := server.BrokerConfigNames(); !slices.Contains(known, name) {
+			return config, advise(fmt.Errorf("--broker-config: unknown name %q", name), "did you mean %q?", nearest(name, known))
+		}
 		config.BrokerConfigs[name] = *value
 	}
 	if err := config.Validate(); err != nil {
