@@ -223,6 +223,43 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
+// Entries that Raft appended while a peer's were backfilled, and that are dropped then, do not hide those.
+func TestBackfillBesideAppends(t *testing.T) {
+	fs := vfs.NewMem()
+	l := open(t, testConfig(fs))
+	s := l.Shard(1)
+	appendAll(t, s, entry(1, 1, 300), entry(2, 1, 300), entry(3, 1, 300))
+	s.SetApplied(1)
+	if err := s.Backfill([]Entry{entry(2, 2, 300), entry(3, 2, 300), entry(4, 2, 300), entry(5, 2, 300)}); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, entry(4, 1, 300))
+	if err := s.Truncate(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Forget(1); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, entry(6, 2, 300))
+	for restart := range 2 {
+		terms := map[record.Index]record.Term{}
+		if err := s.Scan(0, 100, func(info EntryInfo, _ []byte) error {
+			terms[info.Index] = info.Term
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(terms) != 6 || terms[1] != 1 || terms[2] != 2 || terms[3] != 2 || terms[4] != 2 || terms[5] != 2 {
+			t.Fatalf("restart %d: terms %v", restart, terms)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = open(t, testConfig(fs))
+		s = l.Shard(1)
+	}
+}
+
 // A quiet shard's old window must not make a start read everything in between.
 func TestStartReadsOnlyWhatHoldsTheWindows(t *testing.T) {
 	fs := vfs.NewMem()

@@ -145,7 +145,8 @@ func (s *Shard) collectPart(p *heldPart, from record.Index, found []segment.Head
 		switch {
 		case h.Kind == segment.KindNote || h.Shard != s.number:
 		case h.IsMarker():
-			superseded, err := r.ReadSuperseded(&h)
+			marker := h
+			superseded, err := r.ReadSuperseded(&marker)
 			if err != nil {
 				return err
 			}
@@ -158,7 +159,10 @@ func (s *Shard) collectPart(p *heldPart, from record.Index, found []segment.Head
 				}
 			}
 		case h.Index >= from && h.Index <= through:
-			found[h.Index-from] = h
+			// A backfilled entry is final. What Raft appends at its place meanwhile is the same, or will be taken back.
+			if h.IsBackfill() || !found[h.Index-from].IsBackfill() {
+				found[h.Index-from] = h
+			}
 		}
 	}
 }
@@ -167,8 +171,9 @@ func (s *Shard) collectPart(p *heldPart, from record.Index, found []segment.Head
 // found by Scan and PinAt and never become part of the window. Backfill blocks while it is
 // far ahead of the disk; WaitBackfill tells when all is durable.
 //
-// Entries of the window that were not applied here and that the backfilled ones replace must be
-// dropped with Truncate before.
+// What is backfilled is final: entries of the window at the same indexes do not replace it for Scan, whether
+// they were appended before or after it and whether Truncate drops them. (A follower must keep what it has
+// acknowledged until everything that supersedes it is durable, so it truncates afterwards.)
 func (s *Shard) Backfill(entries []Entry) error {
 	items, err := s.prepare(entries, segment.FlagBackfill)
 	if err != nil || len(items) == 0 {
