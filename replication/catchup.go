@@ -280,7 +280,7 @@ func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
 		}
 		from = record.Index(e.Index) + 1
 		entries[i] = log.Entry{Index: record.Index(e.Index), Term: record.Term(e.Term), Kind: uint8(e.Kind), Payload: e.Payload, Frame: e.Frame}
-		bytes += len(e.Payload)
+		bytes += transport.EntryHeaderBytes + len(e.Payload)
 	}
 	if err := j.group.log.Backfill(entries); err != nil {
 		return 0, 0, fmt.Errorf("store fetched entries: %w", err)

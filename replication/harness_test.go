@@ -109,9 +109,11 @@ func (m *listMachine) Restore(state io.Reader, at record.Index, entries func(fun
 	}
 	var texts []string
 	visited := 0
+	var seen []record.Index
 	next := record.Index(0)
 	err = entries(func(e Committed) error {
 		visited++
+		seen = append(seen, e.Index)
 		if e.Index < next || e.Index > at {
 			return fmt.Errorf("entry %d after %d, at most %d", e.Index, next, at)
 		}
@@ -129,7 +131,7 @@ func (m *listMachine) Restore(state io.Reader, at record.Index, entries func(fun
 		return err
 	}
 	if want := binary.LittleEndian.Uint64(b); want != uint64(len(texts)) {
-		return fmt.Errorf("restored %d texts from %d entries up to %d, the snapshot had %d", len(texts), visited, at, want)
+		return fmt.Errorf("restored %d texts from %d entries up to %d, the snapshot had %d; entries %v", len(texts), visited, at, want, seen)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

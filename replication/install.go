@@ -156,8 +156,8 @@ func (n *Node) answerSnapshotPart(_ context.Context, _ transport.Peer, request [
 // served remembers where the entries lie that a follower fetches, so that the log is
 // not searched for each piece.
 type served struct {
-	infos   []log.EntryInfo
-	through record.Index // what was asked for when they were looked up
+	infos   []log.EntryInfo // in order, at least one
+	through record.Index    // what was asked for when they were looked up
 }
 
 var errEnough = errors.New("enough entries")
@@ -196,21 +196,16 @@ func (g *Group) fetch(ctx context.Context, peer transport.Peer, from, through re
 		}
 		entries = append(entries, e)
 	}
-	if len(entries) == 0 {
-		delete(g.serves, peer.Node)
-	}
 	return entries, nil
 }
 
 // lookUp returns where the entries from an index on lie. The serving lock is held.
 func (g *Group) lookUp(node int32, from, through record.Index) ([]log.EntryInfo, error) {
-	if s := g.serves[node]; s != nil && s.through == through {
-		for i := range s.infos {
-			if s.infos[i].Index >= from && (i > 0 || s.infos[i].Index == from) {
-				s.infos = s.infos[i:]
-				return s.infos, nil
-			}
+	if s := g.serves[node]; s != nil && s.through == through && s.infos[0].Index <= from && s.infos[len(s.infos)-1].Index >= from {
+		for s.infos[0].Index < from {
+			s.infos = s.infos[1:]
 		}
+		return s.infos, nil
 	}
 	s := &served{through: through}
 	err := g.log.Scan(from, through, func(info log.EntryInfo, _ []byte) error {
@@ -223,6 +218,8 @@ func (g *Group) lookUp(node int32, from, through record.Index) ([]log.EntryInfo,
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, fmt.Errorf("look up entries %d to %d: %w", from, through, err)
 	}
-	g.serves[node] = s
+	if delete(g.serves, node); len(s.infos) > 0 {
+		g.serves[node] = s
+	}
 	return s.infos, nil
 }

@@ -118,8 +118,11 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	return err
 }
 
-// isStalled reports whether the disk hangs.
+// isStalled reports whether the disk hangs or failed.
 func (s *store) isStalled() bool {
+	if s.failure.reason() != nil {
+		return true
+	}
 	since := s.storing.Load()
 	return since != 0 && time.Since(time.Unix(0, since)) > stallTimeout
 }

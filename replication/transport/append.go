@@ -73,6 +73,10 @@ func (s *Shard) beat(id raft.ServerID, request *raft.AppendEntriesRequest, respo
 // Raft bounds a request in entries only, so a long one goes as several messages of
 // about splitBytes; the answer to the last one answers for all. done is called once.
 func (s *Shard) send(k *link, request *raft.AppendEntriesRequest, done finish) {
+	if s.config.Stalled() { // followers take an empty append for a sign of life too
+		done(nil, errStalled)
+		return
+	}
 	entries := request.Entries
 	previous, previousTerm := request.PrevLogEntry, request.PrevLogTerm
 	commit := uint64(s.config.Commit(record.Index(request.LeaderCommitIndex)))

@@ -39,7 +39,8 @@ type ShardConfig struct {
 	// Commit bounds the commit index that followers hear of. A log that is not durable
 	// when it has answered raft clamps here.
 	Commit func(record.Index) record.Index
-	// Stalled tells that the disk hangs, so that no heartbeat goes out any more.
+	// Stalled tells that the disk hangs or failed, so that nothing goes out any more
+	// that followers take for a sign of life.
 	Stalled func() bool
 	// Fetch returns retained entries from an index on, about that many bytes, for a
 	// peer that is far behind. The caller releases their frames.

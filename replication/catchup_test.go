@@ -1,0 +1,262 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stela-db/stela/log/record"
+)
+
+func smallWindow(config *Config) { config.SnapshotEntries, config.TrailingEntries = 10, 2 }
+
+// large makes texts that need several pieces to be fetched.
+func (c *testCluster) large(shard record.Shard, name string, count int, want []string) []string {
+	c.t.Helper()
+	for i := range count {
+		text := fmt.Sprintf("%s-%d-%s", name, i, strings.Repeat("x", 100_000))
+		c.must(shard, text)
+		want = append(want, text)
+	}
+	return want
+}
+
+func TestFarBehindFollower(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.fill(1, "before", 25, nil)
+		c.agree(1, want)
+		n := c.nodes[2]
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		want = c.large(1, "meanwhile", 60, want)
+		first := c.leader(1).node.Group(1).Status().First
+		if first < 60 {
+			t.Fatalf("the leader's window still begins at %d", first)
+		}
+		n.start()
+		c.agree(1, want)
+		if m := n.disk.machine(1); m.restores == 0 {
+			t.Error("the follower did not install a snapshot")
+		}
+		want = c.fill(1, "after", 25, want)
+		c.agree(1, want)
+
+		// What it fetched is there after a crash, and all of it is there for others.
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		n.start()
+		c.agree(1, want)
+		c.sameLogs(1)
+	})
+}
+
+// sameLogs compares what the nodes' logs retain, payload included.
+func (c *testCluster) sameLogs(shard record.Shard) {
+	c.t.Helper()
+	retained := func(n *testNode) (list []string) {
+		through := c.leader(shard).node.Group(shard).Status().Commit
+		in := n.node.Group(shard).current()
+		for from := record.Index(1); from <= through; {
+			entries, err := n.node.Group(shard).fetch(c.t.Context(), n.node.self(), from, through, 1<<20)
+			if err != nil {
+				c.t.Fatalf("read the log of node %d at %d: %v", n.number, from, err)
+			}
+			if len(entries) == 0 {
+				break
+			}
+			for _, e := range entries {
+				list = append(list, fmt.Sprintf("%d %d %v %08x", e.Index, e.Term, e.Kind, record.Castagnoli(0, e.Payload)))
+				from = record.Index(e.Index) + 1
+				if e.Frame != nil {
+					e.Frame.Release()
+				}
+			}
+		}
+		_ = in
+		return list
+	}
+	eventually(c.t, "equal logs", 10*time.Second, func() error {
+		var first []string
+		for i := range int32(len(c.nodes)) {
+			list := retained(c.nodes[i+1])
+			if i == 0 {
+				first = list
+			}
+			if len(list) != len(first) {
+				return fmt.Errorf("node %d retains %d entries, node 1 %d", i+1, len(list), len(first))
+			}
+			for j := range list {
+				if list[j] != first[j] {
+					return fmt.Errorf("entry %d: node %d has %s, node 1 %s", j, i+1, list[j], first[j])
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func TestWipedNodeFetchesLongLog(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.large(1, "text", 100, nil)
+		c.agree(1, want)
+		n := c.nodes[3]
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		n.wipe()
+		n.start()
+		c.agree(1, want)
+		c.onlyVoters(1)
+		c.sameLogs(1)
+		if m := n.disk.machine(1); m.visited < 100 {
+			t.Errorf("restored from %d entries", m.visited)
+		}
+	})
+}
+
+func TestInterruptedTransferResumes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.large(1, "text", 200, nil) // 20 MB
+		c.agree(1, want)
+		n := c.nodes[c.leader(1).number%3+1] // a follower
+		random := rand.New(rand.NewPCG(1, 1))
+		n.crash(random, 0)
+		n.wipe()
+		c.pipes.SetLatency(60 * time.Millisecond) // so that the transfer takes some seconds
+		written := int64(0)
+		for life := range 8 {
+			n.start()
+			time.Sleep(time.Second)
+			if len(n.disk.machine(1).list()) >= len(want) {
+				t.Logf("complete in life %d", life)
+				break
+			}
+			written += n.log.Stats().BytesWritten
+			n.crash(random, 50)
+		}
+		if !n.up {
+			n.start()
+		}
+		c.agree(1, want)
+		c.onlyVoters(1)
+		written += n.log.Stats().BytesWritten
+		if written > 30<<20 {
+			t.Errorf("%d bytes were written for 20 MB: the transfer began again and again", written)
+		}
+		if n.disk.machine(1).restores == 0 {
+			t.Error("no snapshot was installed")
+		}
+		c.sameLogs(1)
+	})
+}
+
+func TestLeaderCrashDuringTransfer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.large(1, "text", 100, nil)
+		c.agree(1, want)
+		follower := c.nodes[c.leader(1).number%3+1]
+		random := rand.New(rand.NewPCG(1, 1))
+		follower.crash(random, 0) // keeps its disk: it is a voter with an old log
+		want = c.large(1, "more", 60, want)
+		c.pipes.SetLatency(20 * time.Millisecond)
+		follower.start()
+		time.Sleep(400 * time.Millisecond)
+		old := c.leader(1)
+		old.crash(random, 0)
+		time.Sleep(3 * time.Second)
+		old.start()
+		want = c.fill(1, "after", 5, want)
+		c.agree(1, want)
+		c.sameLogs(1)
+	})
+}
+
+// TestDivergedSuffix is R6: a follower whose log reaches beyond the snapshot with
+// entries of another history. Raft's own installation never ends there.
+func TestDivergedSuffix(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.fill(1, "before", 5, nil)
+		c.agree(1, want)
+		old := c.leader(1)
+		c.isolate(old.number, true)
+		g := old.node.Group(1)
+		term := g.Leader().Term
+		var lost []*Proposal
+		for i := range 100 {
+			p, err := g.Propose(entry(old.pool, fmt.Sprint("lost-", i), term), term)
+			if err != nil {
+				t.Fatalf("propose: %v", err)
+			}
+			lost = append(lost, p)
+		}
+		for _, p := range lost {
+			if _, err := p.Wait(); !errors.Is(err, ErrUnknownOutcome) {
+				t.Errorf("outcome of an isolated proposal: %v", err)
+			}
+		}
+		last := old.node.Group(1).Status().Last
+		want = c.fill(1, "meanwhile", 40, want) // with snapshots below the isolated node's last entry
+		if s := c.leader(1).node.Group(1).Status(); s.Snapshot >= last || s.First < 20 {
+			t.Fatalf("snapshot at %d, window from %d, the isolated log ends at %d", s.Snapshot, s.First, last)
+		}
+		restores := old.disk.machine(1).restores
+		c.isolate(old.number, false)
+		c.agree(1, want)
+		if got := old.disk.machine(1).restores - restores; got < 1 || got > 2 {
+			t.Errorf("%d snapshots were installed", got)
+		}
+		want = c.fill(1, "after", 15, want)
+		c.agree(1, want)
+		old.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		old.start()
+		c.agree(1, want)
+		c.sameLogs(1)
+	})
+}
+
+// TestCrashBetweenSnapshotAndWindow starts a node whose newest snapshot contradicts its
+// window, as a crash in the middle of an installation leaves it.
+func TestDivergedSuffixWithCrashes(t *testing.T) {
+	for seed := range uint64(10) {
+		inBubble(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(9, seed))
+			c := newCluster(t, 3, smallWindow)
+			c.startAll()
+			want := c.fill(1, "before", 5, nil)
+			old := c.leader(1)
+			c.isolate(old.number, true)
+			g := old.node.Group(1)
+			term := g.Leader().Term
+			var lost []*Proposal
+			for i := range 30 + random.IntN(60) {
+				p, err := g.Propose(entry(old.pool, fmt.Sprint("lost-", i), term), term)
+				if err != nil {
+					t.Fatalf("propose: %v", err)
+				}
+				lost = append(lost, p)
+			}
+			for _, p := range lost {
+				_, _ = p.Wait() // unknown, as above
+			}
+			want = c.fill(1, "meanwhile", 40, want)
+			c.pipes.SetLatency(5 * time.Millisecond)
+			c.isolate(old.number, false)
+			for range 3 {
+				time.Sleep(time.Duration(random.IntN(120)) * time.Millisecond)
+				old.crash(random, random.IntN(101))
+				old.start()
+			}
+			c.agree(1, want)
+			c.sameLogs(1)
+		})
+	}
+}
