@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/internal/metrics"
@@ -45,6 +46,9 @@ type Server struct {
 	closers []closer // in the order of opening
 	once    sync.Once
 	failing sync.Once
+	dead    atomic.Bool // fatal was called
+
+	endReplication func() error
 	failed  chan error // the first thing that ends the node
 	serving sync.WaitGroup
 }
@@ -80,6 +84,7 @@ func New(config Config) (*Server, error) {
 // fatal is what every part calls that cannot go on; the first one counts.
 func (s *Server) fatal(err error) {
 	s.failing.Do(func() {
+		s.dead.Store(true)
 		s.failed <- err
 		if s.config.Fatal != nil {
 			s.config.Fatal(err)
@@ -192,7 +197,8 @@ func (s *Server) openStorage() error {
 	if err != nil {
 		return err
 	}
-	s.opened("replication", s.replication.Close)
+	s.endReplication = sync.OnceValue(s.replication.Close)
+	s.opened("replication", s.endReplication)
 	return nil
 }
 
@@ -308,6 +314,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Close() error {
 	var err error
 	s.once.Do(func() {
+		if s.dead.Load() && s.endReplication != nil {
+			// Raft stands still where the disk failed, and the broker waits for Raft.
+			s.serving.Go(func() { _ = s.endReplication() }) // waited for below
+		}
 		for i := len(s.closers) - 1; i >= 0; i-- {
 			c := s.closers[i]
 			if failed := c.close(); failed != nil {
