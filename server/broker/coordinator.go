@@ -180,7 +180,10 @@ func (c *coordinator) ask(ctx context.Context, request group.Request) (group.Res
 	}
 	c.token++
 	token := c.token
-	r.expect(token, answer)
+	if !r.expect(token, answer) {
+		c.mu.Unlock()
+		return nil, ErrCoordinatorLoading
+	}
 	c.carryOut(c.machine.Handle(time.Now(), token, request))
 	c.mu.Unlock()
 	select {

@@ -28,11 +28,16 @@ type round struct {
 
 func newReign() *reign { return &reign{callers: map[uint64]chan group.Answer{}} }
 
-// expect says who waits for the answer of a token. The channel has room for it.
-func (r *reign) expect(token uint64, answer chan group.Answer) {
+// expect says who waits for the answer of a token. The channel has room for it. It returns false when
+// the reign has failed, which whoever decides may not know yet: nothing will be answered any more.
+func (r *reign) expect(token uint64, answer chan group.Answer) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.failed {
+		return false
+	}
 	r.callers[token] = answer
+	return true
 }
 
 // forget says that nobody waits for a token any more.

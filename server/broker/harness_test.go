@@ -344,3 +344,31 @@ func (n *testNode) read(p *Partition, from record.Offset) []string {
 		}
 	}
 }
+
+// depose makes another node the leader of shard 1 and returns that.
+func (c *testCluster) depose(n *testNode) *testNode {
+	c.t.Helper()
+	if err := n.replication.Group(1).Transfer(context.Background()); err != nil {
+		c.t.Fatal(err)
+	}
+	var next *testNode
+	c.until("another leader", func() error {
+		for _, other := range c.nodes {
+			if other.Broker == nil || other == n {
+				continue
+			}
+			if s := other.shard(1); s != nil && s.group.Leader().Local && s.isLeading() {
+				next = other
+				return nil
+			}
+		}
+		return errors.New("nobody leads")
+	})
+	return next
+}
+
+func (s *shard) isLeading() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leading
+}

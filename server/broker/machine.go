@@ -252,7 +252,7 @@ func (m *machine) applyRows(e *replication.Committed, tail record.Tail, now int6
 		if err != nil {
 			return err
 		}
-		next, latest := a.next, a.latest
+		next, latest := a.next, noTimestamp
 		for ; i < count; i++ {
 			row := tail.Row(i)
 			if row.Partition != first.Partition {
@@ -278,8 +278,9 @@ func (m *machine) applyRows(e *replication.Committed, tail record.Tail, now int6
 		if p.row.dropped {
 			continue
 		}
-		run.Last, run.MaxTimestamp = next-1, latest
+		run.Last, run.MaxTimestamp = next-1, max(a.latest, latest)
 		m.addRun(p, run)
+		m.tally(p, run, latest)
 	}
 	return nil
 }
@@ -296,7 +297,6 @@ func (m *machine) addRun(p *partitionState, run index.Run) {
 	a.next, a.term, a.latest = run.Last+1, run.Term, run.MaxTimestamp
 	m.batch.PutRun(m.shard.id, run)
 	m.runs = append(m.runs, appliedRun{p, run})
-	m.tally(p, run)
 }
 
 // enter makes the state machine's state of a partition from what is applied.

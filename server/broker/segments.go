@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/stela-db/stela/log"
@@ -87,24 +89,29 @@ func (t *segmentTally) sums(number int64) []index.SegmentPartition {
 			sums = append(sums, tally.sum)
 		}
 	}
+	sortSums(sums)
 	return sums
 }
 
-// tally adds a run to the sums.
-func (m *machine) tally(p *partitionState, run index.Run) {
+func sortSums(sums []index.SegmentPartition) {
+	slices.SortFunc(sums, func(a, b index.SegmentPartition) int { return cmp.Compare(a.Partition, b.Partition) })
+}
+
+// tally adds a run, the latest of whose own timestamps is given, to the sums.
+func (m *machine) tally(p *partitionState, run index.Run, latest int64) {
 	tally, number := &p.applying.tally, m.segment.number.Load()
 	if tally.segment != number {
 		*tally = partitionTally{segment: number, sum: index.SegmentPartition{Partition: p.id, MaxTimestamp: noTimestamp}}
 		m.segment.partitions = append(m.segment.partitions, p)
 	}
 	tally.sum.NextOffset = run.Last + 1
-	tally.sum.MaxTimestamp = max(tally.sum.MaxTimestamp, run.MaxTimestamp)
+	tally.sum.MaxTimestamp = max(tally.sum.MaxTimestamp, latest)
 	tally.sum.Bytes += int64(run.Bytes)
 }
 
 // sumUp makes the sums of one segment from the shard's entries in it, the first of which is since.
 func (s *shard) sumUp(number int64, since record.Index) ([]index.SegmentPartition, error) {
-	sums := map[record.Partition]*index.SegmentPartition{}
+	sums := segmentSums{}
 	done := fmt.Errorf("segment %d ends", number)
 	err := s.broker.config.Log.Shard(s.id).Scan(since, s.machine.Applied(), func(e log.EntryInfo, b []byte) error {
 		if at := log.SegmentOf(e.Position); at != number {
@@ -120,25 +127,37 @@ func (s *shard) sumUp(number int64, since record.Index) ([]index.SegmentPartitio
 		if err != nil {
 			return err
 		}
-		for i := range tail.RowCount() {
-			row := tail.Row(i)
-			sum := sums[row.Partition]
-			if sum == nil {
-				sum = &index.SegmentPartition{Partition: row.Partition, MaxTimestamp: noTimestamp}
-				sums[row.Partition] = sum
-			}
-			sum.NextOffset = max(sum.NextOffset, row.NextOffset())
-			sum.MaxTimestamp = max(sum.MaxTimestamp, row.MaxTimestamp)
-			sum.Bytes += int64(row.Bytes)
-		}
+		sums.add(tail)
 		return nil
 	})
 	if err != nil && err != done {
 		return nil, fmt.Errorf("sum up segment %d: %w", number, err)
 	}
-	list := make([]index.SegmentPartition, 0, len(sums))
-	for _, sum := range sums {
+	return sums.list(), nil
+}
+
+// segmentSums are made from entries.
+type segmentSums map[record.Partition]*index.SegmentPartition
+
+func (s segmentSums) add(tail record.Tail) {
+	for i := range tail.RowCount() {
+		row := tail.Row(i)
+		sum := s[row.Partition]
+		if sum == nil {
+			sum = &index.SegmentPartition{Partition: row.Partition, MaxTimestamp: noTimestamp}
+			s[row.Partition] = sum
+		}
+		sum.NextOffset = max(sum.NextOffset, row.NextOffset())
+		sum.MaxTimestamp = max(sum.MaxTimestamp, row.MaxTimestamp)
+		sum.Bytes += int64(row.Bytes)
+	}
+}
+
+func (s segmentSums) list() []index.SegmentPartition {
+	list := make([]index.SegmentPartition, 0, len(s))
+	for _, sum := range s {
 		list = append(list, *sum)
 	}
-	return list, nil
+	sortSums(list)
+	return list
 }

@@ -122,7 +122,7 @@ type restored struct {
 
 type restoredSegment struct {
 	since record.Index
-	sums  map[record.Partition]*index.SegmentPartition
+	sums  segmentSums
 }
 
 func (r *restorer) run(entries func(visit func(replication.Committed) error) error) error {
@@ -140,11 +140,7 @@ func (r *restorer) run(entries func(visit func(replication.Committed) error) err
 			r.batch.Put(r.machine.shard.id, segmentKey(number), appendIndex(nil, s.since))
 			continue
 		}
-		list := make([]index.SegmentPartition, 0, len(s.sums))
-		for _, sum := range s.sums {
-			list = append(list, *sum)
-		}
-		r.batch.PutSegment(r.machine.shard.id, number, list)
+		r.batch.PutSegment(r.machine.shard.id, number, s.sums.list())
 	}
 	return r.batch.Commit()
 }
@@ -165,10 +161,11 @@ func (r *restorer) visit(e replication.Committed) error {
 	number := log.SegmentOf(e.Position)
 	segment := r.segments[number]
 	if segment == nil {
-		segment = &restoredSegment{since: e.Index, sums: map[record.Partition]*index.SegmentPartition{}}
+		segment = &restoredSegment{since: e.Index, sums: segmentSums{}}
 		r.segments[number] = segment
 	}
-	if err := r.rows(&e, tail, segment); err != nil {
+	segment.sums.add(tail)
+	if err := r.rows(&e, tail); err != nil {
 		return fmt.Errorf("entry %d: %w", e.Index, err)
 	}
 	for note := range tail.Notes() {
@@ -192,7 +189,7 @@ func (r *restorer) visit(e replication.Committed) error {
 }
 
 // rows remakes the runs of one entry.
-func (r *restorer) rows(e *replication.Committed, tail record.Tail, segment *restoredSegment) error {
+func (r *restorer) rows(e *replication.Committed, tail record.Tail) error {
 	count := tail.RowCount()
 	for i := 0; i < count; {
 		first := tail.Row(i)
@@ -227,13 +224,6 @@ func (r *restorer) rows(e *replication.Committed, tail record.Tail, segment *res
 		p.next, p.latest = run.Last+1, max(p.latest, latest)
 		run.MaxTimestamp = p.latest
 		r.batch.PutRun(r.machine.shard.id, run)
-		sum := segment.sums[run.Partition]
-		if sum == nil {
-			sum = &index.SegmentPartition{Partition: run.Partition, MaxTimestamp: noTimestamp}
-			segment.sums[run.Partition] = sum
-		}
-		sum.NextOffset, sum.MaxTimestamp = run.Last+1, max(sum.MaxTimestamp, run.MaxTimestamp)
-		sum.Bytes += int64(run.Bytes)
 	}
 	return nil
 }
