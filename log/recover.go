@@ -120,14 +120,30 @@ func (r *recovery) list() error {
 	return nil
 }
 
-func (r *recovery) head(number int64) error {
-	f, err := r.log.config.FS.Open(r.path(number))
+// open opens a segment so that blocks which are not asked for are not read: those that
+// were never written need not be.
+func (r *recovery) open(number int64) (file segment.File, size int64, done io.Closer, err error) {
+	path := r.path(number)
+	f, err := r.log.config.FS.Open(path, vfs.RandomReadsOption)
 	if err != nil {
-		return fmt.Errorf("open segment %s: %w", r.path(number), err)
+		return file, 0, nil, fmt.Errorf("open segment %s: %w", path, err)
 	}
-	head, err := segment.ReadHead(f, r.path(number), number)
-	if closing := f.Close(); closing != nil {
-		return fmt.Errorf("close segment %s: %w", r.path(number), closing)
+	info, err := f.Stat()
+	if err != nil {
+		return file, 0, nil, errors.Join(fmt.Errorf("stat segment %s: %w", path, err), f.Close())
+	}
+	file = segment.File{Source: f, Path: path, Number: number, Seed: r.log.readers.seed}
+	return file, min(info.Size(), segment.MaxBytes), f, nil
+}
+
+func (r *recovery) head(number int64) error {
+	file, size, done, err := r.open(number)
+	if err != nil {
+		return err
+	}
+	head, err := file.ReadHead(size)
+	if closing := done.Close(); closing != nil {
+		return fmt.Errorf("close segment %s: %w", file.Path, closing)
 	}
 	var corrupt *CorruptError
 	switch {
@@ -295,17 +311,13 @@ func (f *recovered) apply(h *segment.Header) {
 // findEnd finds where valid data of the segment that was written last ends, and takes from the rows' windows
 // what was forgotten or superseded in it: older segments need not have that any more.
 func (r *recovery) findEnd(p *part, rows []segment.Row) error {
-	h, err := r.log.readers.get(p.number)
+	file, size, done, err := r.open(p.number)
 	if err != nil {
 		return err
 	}
-	defer r.log.readers.put(h)
-	info, err := h.file.Stat()
-	if err != nil {
-		return fmt.Errorf("stat segment %s: %w", h.Path, err)
-	}
+	defer func() { _ = done.Close() }() // it was only read
 	_, from := segment.Split(p.start)
-	found, err := segment.Recover(h.File, from, min(info.Size(), segment.MaxBytes), func(header *segment.Header, _ segment.Superseded) error {
+	found, err := segment.Recover(file, from, size, func(header *segment.Header, _ segment.Superseded) error {
 		if header.Kind == segment.KindTruncate {
 			f := r.shard(header.Shard)
 			f.cuts = append(f.cuts, cut{position: header.Position, index: header.Index})
@@ -325,7 +337,7 @@ func (r *recovery) findEnd(p *part, rows []segment.Row) error {
 	r.hinted = max(found.Durable, p.start)
 	if found.Dirty {
 		r.log.config.Logger.Warn("the log has a torn tail, as a crash leaves it: a new segment begins after it",
-			"file", h.Path, "valid_bytes", found.End)
+			"file", file.Path, "valid_bytes", found.End)
 	}
 	return nil
 }
@@ -391,20 +403,15 @@ func (r *recovery) spares(newest int64) error {
 		if number <= newest {
 			continue
 		}
-		h, err := r.log.readers.get(number)
+		file, size, done, err := r.open(number)
 		if err != nil {
 			return err
 		}
-		info, err := h.file.Stat()
-		if err != nil {
-			r.log.readers.put(h)
-			return fmt.Errorf("stat segment %s: %w", h.Path, err)
-		}
-		dirty, witness, err := segment.Witness(h.File, 0, min(info.Size(), segment.MaxBytes), r.end)
-		r.log.readers.put(h)
+		dirty, witness, err := segment.Witness(file, 0, size, r.end)
+		_ = done.Close() // it was only read
 		switch {
 		case err != nil:
-			return fmt.Errorf("read segment %s: %w", h.Path, err)
+			return fmt.Errorf("read segment %s: %w", file.Path, err)
 		case witness != nil:
 			return r.bad[number]
 		case dirty:

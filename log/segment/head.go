@@ -138,6 +138,14 @@ func ReadHead(source io.ReaderAt, file string, number int64) (Head, error) {
 	return h, corrupt(file, 0, err)
 }
 
+// ReadHead is ReadHead of a file of size bytes, of which nothing is read when nothing was ever written to it.
+func (f *File) ReadHead(size int64) (Head, error) {
+	if size > 0 && nextData(f.Source, 0, size) == size {
+		return Head{}, corrupt(f.Path, 0, badf("a segment head|nothing that was ever written"))
+	}
+	return ReadHead(f.Source, f.Path, f.Number)
+}
+
 func headSize(b []byte) (int, error) {
 	if len(b) < headFixedBytes {
 		return 0, badf("a segment head of %d bytes|a file of %d", HeadBlock, len(b))

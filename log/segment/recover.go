@@ -99,6 +99,9 @@ func verified(file File, from, limit int64, durable record.Position, visit func(
 func Witness(file File, from, size int64, bad record.Position) (dirty bool, witness *Header, err error) {
 	b := make([]byte, min(recoverChunk, max(0, size-from)))
 	for at := from; at < size; at += int64(len(b)) {
+		if at = nextData(file.Source, at, size) &^ (Align - 1); at >= size {
+			break
+		}
 		n, err := readAvailable(file.Source, b[:min(int64(len(b)), size-at)], at)
 		if err != nil {
 			return dirty, nil, err
