@@ -211,6 +211,9 @@ func (c *coordinator) carryOut(effects group.Effects) {
 	}
 	r := c.reign
 	waiting := r.wait(effects.Answers, len(notes))
+	if waiting == nil {
+		return // revive is about to end this reign
+	}
 	for _, note := range notes {
 		c.shard.propose(note, func(err error) { c.settled(r, waiting, err) })
 	}

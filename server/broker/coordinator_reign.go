@@ -47,10 +47,14 @@ func (r *reign) forget(token uint64) {
 	delete(r.callers, token)
 }
 
-// wait takes answers that depend on so many proposals, and on those before.
+// wait takes answers that depend on so many proposals, and on those before. It returns nil when the reign has
+// failed: then nothing is to be proposed any more.
 func (r *reign) wait(answers []group.Answer, proposals int) *round {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.failed {
+		return nil
+	}
 	waiting := &round{answers: answers, pending: proposals}
 	r.pending += proposals
 	r.rounds = append(r.rounds, waiting)
