@@ -105,6 +105,8 @@ type Node struct {
 	groups   map[record.Shard]*Group
 	machines func(record.Shard) StateMachine
 	closed   bool
+	// The other nodes that belong to another cluster, as far as they were reached since they last did not.
+	strangers map[int32]bool
 }
 
 // New returns a node that does nothing until Start.
@@ -120,7 +122,7 @@ func New(config Config) (*Node, error) {
 		return nil, fmt.Errorf("data folder %s is of incarnation %x, wanted %x", config.Dir, identity.Incarnation, config.Incarnation)
 	}
 	n := &Node{
-		config: config, identity: identity, groups: map[record.Shard]*Group{},
+		config: config, identity: identity, groups: map[record.Shard]*Group{}, strangers: map[int32]bool{},
 		forming: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -128,7 +130,8 @@ func New(config Config) (*Node, error) {
 		Self: identity.peer(), Peers: config.Peers, Network: config.Network, Pool: config.Pool, Logger: config.Logger,
 		Timeout:   max(2*config.HeartbeatTimeout, 500*time.Millisecond),
 		Gone:      n.nodeGone,
-		Connected: func(transport.Peer) { n.look() },
+		Connected: n.meet,
+		Stranger:  n.meetStranger,
 	}, identity.Cluster)
 	n.handleOwn()
 	return n, nil
@@ -351,6 +354,27 @@ func (n *Node) rank(gone int32) int {
 func (n *Node) nodeGone(node int32) {
 	for _, g := range n.allGroups() {
 		g.leaderGone(node)
+	}
+}
+
+// meet is told by the transport that a node is connected.
+func (n *Node) meet(peer transport.Peer) {
+	n.mu.Lock()
+	delete(n.strangers, peer.Node)
+	n.mu.Unlock()
+	n.look()
+}
+
+// meetStranger is told by the transport that a node belongs to another cluster. When
+// most nodes do, the folder that does not belong here is this one.
+func (n *Node) meetStranger(node int32, cluster [16]byte) {
+	n.mu.Lock()
+	n.strangers[node] = true
+	own, met := n.identity.Cluster, len(n.strangers)
+	n.mu.Unlock()
+	if all := len(n.config.Peers); met > all/2 || met == all-1 {
+		n.fatal(fmt.Errorf("data folder %s belongs to cluster %x, the other nodes to cluster %x: start this node on the folder of that cluster or on an empty one",
+			n.config.Dir, own, cluster))
 	}
 }
 

@@ -38,6 +38,8 @@ type Config struct {
 	Gone func(node int32)
 	// Connected is called when a node's control connection is up. It must not block.
 	Connected func(peer Peer)
+	// Stranger is called when a node turns out to belong to another cluster. It must not block.
+	Stranger func(node int32, cluster [16]byte)
 }
 
 // Handler answers a call. ctx ends when the caller's time is up or the connection ends.

@@ -168,6 +168,9 @@ func (l *line) report(err error) {
 	}
 	var refused *RefusedError
 	if errors.As(err, &refused) {
+		if tell := l.endpoint.config.Stranger; refused.reason == otherCluster && tell != nil {
+			tell(l.remote.node, refused.Cluster)
+		}
 		l.endpoint.config.Logger.Warn("no cluster connection", "node", l.remote.node, "address", l.remote.address, "error", err)
 		return
 	}
