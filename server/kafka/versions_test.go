@@ -21,6 +21,12 @@ func ask(t testing.TB, conn net.Conn, in kmsg.Request) kmsg.Response {
 }
 
 func write(conn net.Conn, in kmsg.Request) error {
+	_, err := conn.Write(encode(in))
+	return err
+}
+
+// encode returns a request as it goes over the wire, its size before it.
+func encode(in kmsg.Request) []byte {
 	out := binary.BigEndian.AppendUint16([]byte{0, 0, 0, 0}, uint16(in.Key()))
 	out = binary.BigEndian.AppendUint16(out, uint16(in.GetVersion()))
 	out = append(out, 0, 0, 0, 42, 0, 4, 't', 'e', 's', 't')
@@ -29,8 +35,7 @@ func write(conn net.Conn, in kmsg.Request) error {
 	}
 	out = in.AppendTo(out)
 	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
-	_, err := conn.Write(out)
-	return err
+	return out
 }
 
 func read(t testing.TB, conn net.Conn, in kmsg.Request) kmsg.Response {
