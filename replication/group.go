@@ -226,6 +226,7 @@ type Status struct {
 	Applied   record.Index
 	Snapshot  record.Index // where the newest one was taken
 	Contact   time.Time    // when a follower last heard of its leader
+	Changes   uint64       // how often this node became the leader or ceased to be
 	Followers []Follower   // on the leader
 }
 
@@ -252,6 +253,7 @@ func (g *Group) Status() Status {
 		Applied: record.Index(in.fsm.applied.Load()),
 		Contact: in.raft.LastContact(),
 	}
+	_, s.Changes = in.isLeading()
 	if meta := g.snapshots.newest(); meta != nil {
 		s.Snapshot = record.Index(meta.Index)
 	}

@@ -20,6 +20,7 @@ type ShardStatus struct {
 	Leader                int32  // node; -1 for none
 	Term                  record.Term
 	Commit, Applied, Last record.Index
+	Changes               uint64           // how often this node became the leader or ceased to be
 	Followers             []FollowerStatus // as the leader knows them; empty on other nodes
 }
 
@@ -50,7 +51,7 @@ func (b *Broker) Status() Status {
 		state := group.Status()
 		shard := ShardStatus{
 			Shard: record.Shard(id), Role: state.Role.String(), Leader: group.Leader().Node, Term: state.Term,
-			Commit: state.Commit, Applied: state.Applied, Last: state.Last,
+			Commit: state.Commit, Applied: state.Applied, Last: state.Last, Changes: state.Changes,
 		}
 		for _, f := range state.Followers {
 			shard.Followers = append(shard.Followers, FollowerStatus{Node: f.Node, Voter: f.Voter, Match: f.Match, Lag: f.Lag})

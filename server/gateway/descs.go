@@ -14,11 +14,11 @@ type descs struct {
 }
 
 type nodeDescs struct {
-	build, uptime, ready             *metrics.Desc
-	peerConnected                    *metrics.Desc
-	raftLeader, raftTerm, raftCommit *metrics.Desc
-	raftApplied, raftLag             *metrics.Desc
-	maxOffset, underReplicated       *metrics.Desc
+	build, uptime, ready              *metrics.Desc
+	peerConnected                     *metrics.Desc
+	raftLeader, raftTerm, raftCommit  *metrics.Desc
+	raftApplied, raftLag, raftChanges *metrics.Desc
+	maxOffset, underReplicated        *metrics.Desc
 }
 
 type clusterDescs struct {
@@ -64,6 +64,7 @@ func newNodeDescs() nodeDescs {
 		peerConnected: gauge("stela_raft_peer_connected", "1 when the other node is connected.", "node"),
 		raftLeader:    gauge("stela_raft_leader", "1 when this node leads the shard; shard 0 is the metadata.", "shard"),
 		raftTerm:      gauge("stela_raft_term", "The shard's term, which every election raises.", "shard"),
+		raftChanges:   metrics.NewDesc(metrics.KindCounter, "stela_raft_leadership_changes_total", "Times this node became the shard's leader or ceased to be.", "shard"),
 		raftCommit:    gauge("stela_raft_commit_index", "The last entry that is known to be committed.", "shard"),
 		raftApplied:   gauge("stela_raft_applied_index", "The last entry that is applied here.", "shard"),
 		raftLag:       gauge("stela_raft_follower_lag_entries", "Entries that a follower is behind, as this leader knows.", "shard", "node"),

@@ -260,6 +260,7 @@ func TestMetricsOfANode(t *testing.T) {
 			`stela_kafka_records_produced_total{topic="orders"} 10`,
 			`stela_kafka_under_replicated_replicas{partition="0",topic="orders"} 0`,
 			`stela_raft_leader{shard="0"} 1`,
+			`stela_raft_leadership_changes_total{shard="1"} 1`,
 			`stela_kafka_consumer_group_lag{group="billing"} 9`,
 			`kafka_brokers 1`,
 			`kafka_topic_partitions{topic="orders"} 2`,

@@ -92,6 +92,7 @@ func (o *observer) node(tell metrics.Tell) {
 			leads = 1
 		}
 		tell(o.desc.raftLeader, leads, id)
+		tell(o.desc.raftChanges, float64(shard.Changes), id)
 		tell(o.desc.raftTerm, float64(shard.Term), id)
 		tell(o.desc.raftCommit, float64(shard.Commit), id)
 		tell(o.desc.raftApplied, float64(shard.Applied), id)
