@@ -70,7 +70,7 @@ func (g *general) running(ctx context.Context, role string) (*framework.Client, 
 	c := framework.NewClient(address)
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	_, err = c.Status(ctx)
+	err = c.Alive(ctx)
 	var problem *web.Problem
 	if errors.As(err, &problem) {
 		return nil, fmt.Errorf("ask what runs at %s: %w", address, err)

@@ -14,6 +14,12 @@ type Client struct{ web *web.Client }
 // NewClient returns a client of the service at address, "host:port".
 func NewClient(address string) *Client { return &Client{web: web.NewClient(address)} }
 
+// Alive returns nil when something serves there. It does not wait for the log.
+func (c *Client) Alive(ctx context.Context) error {
+	_, err := c.web.Do(ctx, web.Call{Path: "/healthz"})
+	return err
+}
+
 // Status returns what the service does.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var status Status
