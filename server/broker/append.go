@@ -10,13 +10,17 @@ import (
 	"github.com/stela-db/stela/log/record"
 )
 
+// A streamDesk does what is asked of single streams, here or on the node that leads their partition.
+type streamDesk struct{ broker *Broker }
+
 // AppendStream appends events to one stream on whichever node leads it. A version that is not the
 // expected one is a *ConflictError; after ErrTimedOut a retry with the same event ids is safe.
 func (b *Broker) AppendStream(ctx context.Context, request *AppendRequest) (AppendResult, error) {
+	d := streamDesk{b}
 	if err := request.check(); err != nil {
 		return AppendResult{}, err
 	}
-	p, err := b.streamPartition(request.Topic, request.Key)
+	p, err := d.streamPartition(request.Topic, request.Key)
 	if err != nil {
 		return AppendResult{}, err
 	}
@@ -30,14 +34,14 @@ func (b *Broker) AppendStream(ctx context.Context, request *AppendRequest) (Appe
 		return AppendResult{}, err
 	}
 	var result AppendResult
-	err = b.onLeader(ctx, p, request.hasIDs(), func(node int32) error {
+	err = d.onLeader(ctx, p, request.hasIDs(), func(node int32) error {
 		if node == b.config.Node {
 			var err error
-			result, err = b.appendHere(ctx, p, f, request.Expected)
+			result, err = d.appendHere(ctx, p, f, request.Expected)
 			return err
 		}
 		var err error
-		result, err = b.appendThere(ctx, node, p, f.Bytes(), request.Expected)
+		result, err = d.appendThere(ctx, node, p, f.Bytes(), request.Expected)
 		return err
 	})
 	return result, err
@@ -80,24 +84,23 @@ func (r *AppendRequest) batch(now time.Time) *record.Builder {
 }
 
 // streamPartition returns the partition in which a stream lies.
-func (b *Broker) streamPartition(name string, key []byte) (*Partition, error) {
-	topic := b.View().TopicByName(name)
+func (d streamDesk) streamPartition(name string, key []byte) (*Partition, error) {
+	topic := d.broker.View().TopicByName(name)
 	if topic == nil {
 		return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition)
 	}
 	if !topic.Options.EventStore {
 		return nil, fmt.Errorf("topic %q: %w", name, ErrNotEventStore)
 	}
-	return b.PartitionOf(topic, PartitionFor(key, len(topic.Partitions)))
+	return d.broker.PartitionOf(topic, PartitionFor(key, len(topic.Partitions)))
 }
 
 // appendHere appends the batch in f, of one stream, to a partition that this node leads. It leaves f to the caller.
-func (b *Broker) appendHere(ctx context.Context, p *Partition, f *frame.Frame, expected Expected) (AppendResult, error) {
+func (d streamDesk) appendHere(ctx context.Context, p *Partition, f *frame.Frame, expected Expected) (AppendResult, error) {
 	f.Retain()
 	outcome := make(chan ProduceResult, 1)
-	it, rejected := b.prepare(&ProduceBatch{
-		Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Done: func(r ProduceResult) { outcome <- r },
-	}, time.Now())
+	batch := ProduceBatch{Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Done: func(r ProduceResult) { outcome <- r }}
+	it, rejected := batch.prepare(time.Now())
 	if rejected != nil || it.streams == nil || len(it.streams.groups) != 1 || len(it.streams.records) != int(it.batch.RecordCount()) {
 		f.Release()
 		if rejected != nil {
@@ -113,7 +116,7 @@ func (b *Broker) appendHere(ctx context.Context, p *Partition, f *frame.Frame, e
 	select {
 	case r := <-outcome:
 		if r.Err != nil {
-			return AppendResult{}, b.withUnseen(ctx, p, key, r.Err)
+			return AppendResult{}, d.withUnseen(ctx, p, key, r.Err)
 		}
 		return AppendResult{
 			FirstVersion: streams.first, LastVersion: streams.first + count - 1, Partition: p.number,
@@ -125,13 +128,13 @@ func (b *Broker) appendHere(ctx context.Context, p *Partition, f *frame.Frame, e
 }
 
 // withUnseen adds to a conflict the events that the appender has not seen.
-func (b *Broker) withUnseen(ctx context.Context, p *Partition, key []byte, err error) error {
+func (d streamDesk) withUnseen(ctx context.Context, p *Partition, key []byte, err error) error {
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) || conflict.Expected < ExpectNone {
 		return err
 	}
 	told := *conflict
-	slice, readError := b.readHere(ctx, p, &ReadStreamRequest{
+	slice, readError := d.readHere(ctx, p, &ReadStreamRequest{
 		Key: key, From: int64(conflict.Expected) + 1, Limit: MaxUnseen, MinVersion: -1,
 	})
 	if readError == nil {
@@ -151,7 +154,7 @@ const (
 // onLeader calls do with the node that leads the partition, again after errors that say that another node leads, until
 // ctx ends. After an error that leaves open what happened it does so only if again is set: do is then
 // safe to repeat, and the error of the end is ErrTimedOut.
-func (b *Broker) onLeader(ctx context.Context, p *Partition, again bool, do func(node int32) error) error {
+func (d streamDesk) onLeader(ctx context.Context, p *Partition, again bool, do func(node int32) error) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, defaultWait)

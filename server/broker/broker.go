@@ -65,7 +65,7 @@ func New(config Config) (*Broker, error) {
 	b.shards.Store(new([]*shard))
 	b.cleaner = newCleaner(b)
 	b.cluster = newCluster(b)
-	b.handleCalls()
+	streamDesk{b}.handleCalls()
 	return b, nil
 }
 

@@ -18,9 +18,9 @@ const (
 	callRead   uint8 = 2
 )
 
-func (b *Broker) handleCalls() {
-	b.config.Replication.Handle(callAppend, b.handleAppend)
-	b.config.Replication.Handle(callRead, b.handleRead)
+func (d streamDesk) handleCalls() {
+	d.broker.config.Replication.Handle(callAppend, d.handleAppend)
+	d.broker.config.Replication.Handle(callRead, d.handleRead)
 }
 
 // The first byte of every answer. Numbers are part of the protocol between nodes.
@@ -84,8 +84,8 @@ func decodeError(answer []byte) error {
 var errLost = fmt.Errorf("connection lost: %w", ErrTimedOut)
 
 // call asks another node.
-func (b *Broker) call(ctx context.Context, node int32, kind uint8, request []byte) ([]byte, error) {
-	answer, err := b.config.Replication.Call(ctx, node, kind, request)
+func (d streamDesk) call(ctx context.Context, node int32, kind uint8, request []byte) ([]byte, error) {
+	answer, err := d.broker.config.Replication.Call(ctx, node, kind, request)
 	switch {
 	case err == nil:
 		if err := decodeError(answer); err != nil {
@@ -99,8 +99,8 @@ func (b *Broker) call(ctx context.Context, node int32, kind uint8, request []byt
 }
 
 // known returns the partition that another node means. One that this node has not heard of yet is ErrLeaderNotAvailable.
-func (b *Broker) known(id record.Partition) (*Partition, error) {
-	view := b.View()
+func (d streamDesk) known(id record.Partition) (*Partition, error) {
+	view := d.broker.View()
 	topic, number := view.Partition(id)
 	if topic == nil {
 		if view.Gone(id) {
@@ -108,17 +108,17 @@ func (b *Broker) known(id record.Partition) (*Partition, error) {
 		}
 		return nil, ErrLeaderNotAvailable
 	}
-	return b.PartitionOf(topic, number)
+	return d.broker.PartitionOf(topic, number)
 }
 
 // appendThere asks another node to append: partition u, expected i, milliseconds u, batch.
-func (b *Broker) appendThere(ctx context.Context, node int32, p *Partition, batch []byte, expected Expected) (AppendResult, error) {
+func (d streamDesk) appendThere(ctx context.Context, node int32, p *Partition, batch []byte, expected Expected) (AppendResult, error) {
 	w := make(wire, 0, len(batch)+4*binary.MaxVarintLen64)
 	w.int(int64(p.state.id))
 	w.int(int64(expected))
 	w.int(remaining(ctx))
 	w = append(w, batch...)
-	answer, err := b.call(ctx, node, callAppend, w)
+	answer, err := d.call(ctx, node, callAppend, w)
 	if err != nil {
 		return AppendResult{}, err
 	}
@@ -132,22 +132,22 @@ func (b *Broker) appendThere(ctx context.Context, node int32, p *Partition, batc
 	return result, nil
 }
 
-func (b *Broker) handleAppend(ctx context.Context, _ int32, request []byte) ([]byte, error) {
+func (d streamDesk) handleAppend(ctx context.Context, _ int32, request []byte) ([]byte, error) {
 	r := wireReader{rest: request}
 	id, expected, wait := record.Partition(r.int()), Expected(r.int()), r.int()
 	if r.bad || record.CheckBatch(r.rest) != nil {
 		return encodeError(fmt.Errorf("append that cannot be read: %w", ErrInvalidRequest)), nil
 	}
-	p, err := b.known(id)
+	p, err := d.known(id)
 	if err != nil {
 		return encodeError(err), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(wait)*time.Millisecond)
 	defer cancel()
-	f := b.config.Pool.Get(len(r.rest))
+	f := d.broker.config.Pool.Get(len(r.rest))
 	defer f.Release()
 	copy(f.Bytes(), r.rest)
-	result, err := b.appendHere(ctx, p, f, expected)
+	result, err := d.appendHere(ctx, p, f, expected)
 	if err != nil {
 		return encodeError(err), nil
 	}
@@ -160,7 +160,7 @@ func (b *Broker) handleAppend(ctx context.Context, _ int32, request []byte) ([]b
 }
 
 // readThere asks another node to read a stream.
-func (b *Broker) readThere(ctx context.Context, node int32, p *Partition, request *ReadStreamRequest) (StreamSlice, error) {
+func (d streamDesk) readThere(ctx context.Context, node int32, p *Partition, request *ReadStreamRequest) (StreamSlice, error) {
 	var w wire
 	w.int(int64(p.state.id))
 	w.bytes(request.Key)
@@ -174,7 +174,7 @@ func (b *Broker) readThere(ctx context.Context, node int32, p *Partition, reques
 	w.int(until)
 	w.int(request.MinVersion)
 	w.int(remaining(ctx))
-	answer, err := b.call(ctx, node, callRead, w)
+	answer, err := d.call(ctx, node, callRead, w)
 	if err != nil {
 		return StreamSlice{}, err
 	}
@@ -190,7 +190,7 @@ func (b *Broker) readThere(ctx context.Context, node int32, p *Partition, reques
 	return slice, nil
 }
 
-func (b *Broker) handleRead(ctx context.Context, _ int32, request []byte) ([]byte, error) {
+func (d streamDesk) handleRead(ctx context.Context, _ int32, request []byte) ([]byte, error) {
 	r := wireReader{rest: request}
 	id := record.Partition(r.int())
 	read := ReadStreamRequest{Key: r.bytes(), From: r.int(), Limit: int(r.int()), Backward: r.int() != 0}
@@ -203,13 +203,13 @@ func (b *Broker) handleRead(ctx context.Context, _ int32, request []byte) ([]byt
 	if r.bad || read.Limit < 1 || read.Limit > MaxReadEvents {
 		return encodeError(fmt.Errorf("read that cannot be read: %w", ErrInvalidRequest)), nil
 	}
-	p, err := b.known(id)
+	p, err := d.known(id)
 	if err != nil {
 		return encodeError(err), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(wait)*time.Millisecond)
 	defer cancel()
-	slice, err := b.readHere(ctx, p, &read)
+	slice, err := d.readHere(ctx, p, &read)
 	if err != nil {
 		return encodeError(err), nil
 	}

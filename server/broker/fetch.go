@@ -22,13 +22,13 @@ const fetchRuns = 16
 // that applies enough wakes it; nothing happens meanwhile.
 func (b *Broker) Fetch(ctx context.Context, request *FetchRequest) *FetchResult {
 	if request.MaxWait <= 0 {
-		result, _ := b.fetchNow(request, nil)
+		result, _ := fetchNow(b, request, nil)
 		return result
 	}
 	deadline := time.NewTimer(request.MaxWait)
 	defer deadline.Stop()
 	for {
-		result, enough := b.fetchNow(request, nil)
+		result, enough := fetchNow(b, request, nil)
 		if enough || ctx.Err() != nil {
 			return result
 		}
@@ -44,19 +44,14 @@ func (b *Broker) Fetch(ctx context.Context, request *FetchRequest) *FetchResult 
 			result.Release()
 		case <-deadline.C:
 			w.exit(request)
-			return b.fetchAgain(request, result)
+			result.Release()
+			result, _ = fetchNow(b, request, result) // something, but not enough, may have arrived
+			return result
 		case <-ctx.Done():
 			w.exit(request)
 			return result
 		}
 	}
-}
-
-// fetchAgain reads once more at the end of a wait in which something, but not enough, may have arrived.
-func (b *Broker) fetchAgain(request *FetchRequest, before *FetchResult) *FetchResult {
-	before.Release()
-	result, _ := b.fetchNow(request, before)
-	return result
 }
 
 // enter joins the waiters of all partitions and shards of a request. It returns false when something has
@@ -105,7 +100,7 @@ func (r *FetchResult) bytes() int {
 
 // fetchNow reads what is there. enough reports that the answer need not wait: there are MinBytes, or as much as fits, or
 // an error. The slices of a result that was released are used again.
-func (b *Broker) fetchNow(request *FetchRequest, into *FetchResult) (result *FetchResult, enough bool) {
+func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *FetchResult, enough bool) {
 	result = into
 	if result == nil {
 		result = &FetchResult{Partitions: make([]FetchedPartition, len(request.Partitions))}

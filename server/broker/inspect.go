@@ -72,8 +72,8 @@ func checkHeader(batch record.Batch, topic *meta.Topic, now time.Time) error {
 
 // inspect looks at a batch's records: that they are what the header says, and what the topic asks of
 // keys. On event-store topics it returns the streams they belong to, nil when no record has a key.
-func (b *Broker) inspect(p *Partition, batch record.Batch) (*streamBatch, *rejection) {
-	options := &p.topic.Options
+func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
+	b, options := p.state.shard.broker, &p.topic.Options
 	var streams *streamBatch
 	i := -1
 	for r, err := range b.codecs.Records(batch, b.config.Settings.RecordBytes) {

@@ -30,17 +30,17 @@ func (b *Broker) ListOffsets(ctx context.Context, partition *Partition, timestam
 		}
 		return ListedOffset{start, -1, epoch}, nil
 	case timestamp == TimestampMax:
-		return b.latestTime(ctx, p, start)
+		return p.latestTime(ctx, start)
 	case timestamp < 0:
 		return ListedOffset{}, fmt.Errorf("timestamp %d: %w", timestamp, ErrUnsupported)
 	}
-	return b.offsetAtTime(ctx, p, start, timestamp)
+	return p.offsetAtTime(ctx, start, timestamp)
 }
 
 // offsetAtTime finds the first record from start on that is not older than timestamp.
-func (b *Broker) offsetAtTime(ctx context.Context, p *partitionState, start record.Offset, timestamp int64) (ListedOffset, error) {
+func (p *partitionState) offsetAtTime(ctx context.Context, start record.Offset, timestamp int64) (ListedOffset, error) {
 	none := ListedOffset{-1, -1, -1}
-	run, ok, err := b.config.Index.RunAtTime(p.id, timestamp)
+	run, ok, err := p.shard.broker.config.Index.RunAtTime(p.id, timestamp)
 	if err != nil {
 		return none, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
@@ -49,11 +49,11 @@ func (b *Broker) offsetAtTime(ctx context.Context, p *partitionState, start reco
 	}
 	// The run that reaches the time holds such a record, unless the begin of the partition lies behind it.
 	found := none
-	err = b.eachRun(ctx, p, max(run.First, start), func(run *index.Run, batch record.Batch) (bool, error) {
+	err = p.eachRun(ctx, max(run.First, start), func(run *index.Run, batch record.Batch) (bool, error) {
 		if batch.LastOffset() < start || batch.MaxTimestamp() < timestamp {
 			return true, nil
 		}
-		offset, at, err := b.recordAtTime(batch, start, timestamp)
+		offset, at, err := p.recordAtTime(batch, start, timestamp)
 		if err == nil && offset >= 0 {
 			found = ListedOffset{offset, at, run.Term.Epoch()}
 		}
@@ -63,22 +63,22 @@ func (b *Broker) offsetAtTime(ctx context.Context, p *partitionState, start reco
 }
 
 // latestTime finds the first of the records with the latest time.
-func (b *Broker) latestTime(ctx context.Context, p *partitionState, start record.Offset) (ListedOffset, error) {
+func (p *partitionState) latestTime(ctx context.Context, start record.Offset) (ListedOffset, error) {
 	none := ListedOffset{-1, -1, -1}
-	last, ok, err := b.config.Index.LastRun(p.id)
+	last, ok, err := p.shard.broker.config.Index.LastRun(p.id)
 	if err != nil {
 		return none, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	if !ok || last.Last < start {
 		return none, nil
 	}
-	found, err := b.offsetAtTime(ctx, p, start, last.MaxTimestamp)
+	found, err := p.offsetAtTime(ctx, start, last.MaxTimestamp)
 	if err != nil || found.Offset >= 0 {
 		return found, err
 	}
 	// The latest of all records is not there any more: look at every batch that is.
 	latest := noTimestamp
-	err = b.eachRun(ctx, p, start, func(_ *index.Run, batch record.Batch) (bool, error) {
+	err = p.eachRun(ctx, start, func(_ *index.Run, batch record.Batch) (bool, error) {
 		if batch.LastOffset() >= start {
 			latest = max(latest, batch.MaxTimestamp())
 		}
@@ -87,25 +87,25 @@ func (b *Broker) latestTime(ctx context.Context, p *partitionState, start record
 	if err != nil || latest < 0 {
 		return none, err
 	}
-	return b.offsetAtTime(ctx, p, start, latest)
+	return p.offsetAtTime(ctx, start, latest)
 }
 
 // eachRun calls visit for the batches of all runs from the one that contains offset on, until it returns false.
-func (b *Broker) eachRun(ctx context.Context, p *partitionState, offset record.Offset, visit func(*index.Run, record.Batch) (bool, error)) error {
+func (p *partitionState) eachRun(ctx context.Context, offset record.Offset, visit func(*index.Run, record.Batch) (bool, error)) error {
 	var runs []index.Run
 	for {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ErrTimedOut, ctx.Err())
 		}
 		var err error
-		if runs, err = b.config.Index.Runs(p.id, offset, fetchRuns, runs[:0]); err != nil {
+		if runs, err = p.shard.broker.config.Index.Runs(p.id, offset, fetchRuns, runs[:0]); err != nil {
 			return fmt.Errorf("%w: %w", ErrStorage, err)
 		}
 		if len(runs) == 0 {
 			return nil
 		}
 		for i := range runs {
-			more, err := visitRun(p, &runs[i], visit)
+			more, err := p.visitRun(&runs[i], visit)
 			if err != nil || !more {
 				return err
 			}
@@ -114,7 +114,7 @@ func (b *Broker) eachRun(ctx context.Context, p *partitionState, offset record.O
 	}
 }
 
-func visitRun(p *partitionState, run *index.Run, visit func(*index.Run, record.Batch) (bool, error)) (bool, error) {
+func (p *partitionState) visitRun(run *index.Run, visit func(*index.Run, record.Batch) (bool, error)) (bool, error) {
 	stored, held, err := p.shard.read(run)
 	if err != nil {
 		return false, err
@@ -134,8 +134,8 @@ func visitRun(p *partitionState, run *index.Run, visit func(*index.Run, record.B
 }
 
 // recordAtTime returns the first record of a batch that is neither before start nor older than timestamp, -1 for none.
-func (b *Broker) recordAtTime(batch record.Batch, start record.Offset, timestamp int64) (record.Offset, int64, error) {
-	for r, err := range b.codecs.Records(batch, b.config.Settings.RecordBytes) {
+func (p *partitionState) recordAtTime(batch record.Batch, start record.Offset, timestamp int64) (record.Offset, int64, error) {
+	for r, err := range p.shard.broker.codecs.Records(batch, p.shard.broker.config.Settings.RecordBytes) {
 		if err != nil {
 			return -1, -1, fmt.Errorf("%w: %w", ErrStorage, err)
 		}

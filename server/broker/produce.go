@@ -15,7 +15,7 @@ func (b *Broker) Produce(batches []ProduceBatch) {
 	queued := one[:0]
 	var shard *shard
 	for i := range batches {
-		it, rejected := b.prepare(&batches[i], now)
+		it, rejected := batches[i].prepare(now)
 		if rejected != nil {
 			batches[i].Frame.Release()
 			batches[i].Done(ProduceResult{
@@ -36,18 +36,18 @@ func (b *Broker) Produce(batches []ProduceBatch) {
 }
 
 // prepare checks a batch and makes it an item.
-func (b *Broker) prepare(batch *ProduceBatch, now time.Time) (item, *rejection) {
+func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 	p := batch.Partition
 	if p.state.dropped.Load() {
 		return item{}, &rejection{err: ErrUnknownTopicOrPartition}
 	}
-	if err := b.config.Log.Writable(); err != nil {
+	if err := p.state.shard.broker.config.Log.Writable(); err != nil {
 		return item{}, &rejection{err: fmt.Errorf("%w: %w", ErrStorage, err)}
 	}
 	if err := checkHeader(batch.Batch, p.topic, now); err != nil {
 		return item{}, &rejection{err: err}
 	}
-	streams, rejected := b.inspect(p, batch.Batch)
+	streams, rejected := p.inspect(batch.Batch)
 	if rejected != nil {
 		return item{}, rejected
 	}

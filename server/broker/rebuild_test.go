@@ -234,10 +234,10 @@ func TestWipedNodeCatchesUp(t *testing.T) {
 			}
 			_, want := bounds(t, n.partition("t", 0))
 			if next, err := p.HighWatermark(); err != nil || next != want {
-				return fmt.Errorf("at %d of %d, %v", next, want, err)
+				return fmt.Errorf("at %d of %d: %w", next, want, err)
 			}
 			if head, _, err := lost.index.StreamHead(lost.partition("es", 0).ID(), []byte("k")); err != nil || head != 19 {
-				return fmt.Errorf("stream at %d, %v", head, err)
+				return fmt.Errorf("stream at %d: %w", head, err)
 			}
 			return nil
 		})

@@ -52,8 +52,8 @@ type proposal struct {
 
 func newSequencer(s *shard) *sequencer {
 	q := &sequencer{shard: s}
-	q.producers = newLRU[producerKey, producerState](producerLimit, func(p *producerState) bool { return p.mark > s.settled.Load() })
-	q.streams = newLRU[streamKey, streamState](streamLimit, func(p *streamState) bool { return p.mark > s.settled.Load() })
+	q.producers = newLRU[producerKey, producerState](producerLimit, func(p *producerState) bool { return p.mark > s.pipeline.settled.Load() })
+	q.streams = newLRU[streamKey, streamState](streamLimit, func(p *streamState) bool { return p.mark > s.pipeline.settled.Load() })
 	return q
 }
 
@@ -61,7 +61,7 @@ func newSequencer(s *shard) *sequencer {
 func (q *sequencer) run() {
 	for q.take() {
 		p := q.build()
-		q.shard.proposals <- p
+		q.shard.pipeline.proposals <- p
 	}
 }
 
@@ -138,7 +138,7 @@ func (q *sequencer) refuse() bool {
 // build makes one entry of the next items and proposes it.
 func (q *sequencer) build() *proposal {
 	s := q.shard
-	p := s.spare.Get().(*proposal)
+	p := s.pipeline.spare.Get().(*proposal)
 	*p = proposal{items: p.items[:0], reign: q.reign, number: q.number}
 	first := q.at
 	payload := q.gather()
@@ -331,7 +331,7 @@ func (s *shard) breakReign(reign uint64) {
 func (s *shard) answerAll() {
 	var failed error // of the reign
 	var reign uint64
-	for p := range s.proposals {
+	for p := range s.pipeline.proposals {
 		if p.reign != reign {
 			reign, failed = p.reign, nil
 		}
@@ -349,7 +349,7 @@ func (s *shard) answerAll() {
 			failed = err
 			s.breakReign(reign)
 		}
-		s.settled.Store(p.number)
+		s.pipeline.settled.Store(p.number)
 		told := clientError(err)
 		for i := range p.items {
 			p.items[i].answer(told)
@@ -357,7 +357,7 @@ func (s *shard) answerAll() {
 		s.settle(p.bytes, proposals)
 		clear(p.items)
 		p.raft = nil
-		s.spare.Put(p)
+		s.pipeline.spare.Put(p)
 	}
 }
 

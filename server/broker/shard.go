@@ -30,8 +30,13 @@ type shard struct {
 	underway   int   // proposals that are not settled
 	fetchers   map[*waiter]struct{}
 
+	pipeline pipeline
+}
+
+// A pipeline leads from a shard's sequencer to its answerer.
+type pipeline struct {
 	settled   atomic.Uint64  // the newest proposal whose outcome is known
-	proposals chan *proposal // from the sequencer to the answerer, in order
+	proposals chan *proposal // in order
 	spare     sync.Pool      // of *proposal
 	running   sync.WaitGroup // sequencer and answerer
 }
@@ -93,10 +98,11 @@ func (it *item) drop(err error) {
 func newShard(b *Broker, id record.Shard) *shard {
 	s := &shard{
 		id: id, broker: b, group: b.config.Replication.Group(id),
-		fetchers: map[*waiter]struct{}{}, proposals: make(chan *proposal, proposalsUnderway),
+		fetchers: map[*waiter]struct{}{},
 	}
+	s.pipeline.proposals = make(chan *proposal, proposalsUnderway)
 	s.work.L, s.room.L = &s.mu, &s.mu
-	s.spare.New = func() any { return new(proposal) }
+	s.pipeline.spare.New = func() any { return new(proposal) }
 	s.machine = newMachine(s)
 	s.coordinator = newCoordinator(s)
 	return s
@@ -107,14 +113,14 @@ func (s *shard) start() error {
 	if err := s.machine.load(); err != nil {
 		return err
 	}
-	s.running.Add(2)
+	s.pipeline.running.Add(2)
 	go func() { // ends at close
-		defer s.running.Done()
-		defer close(s.proposals)
+		defer s.pipeline.running.Done()
+		defer close(s.pipeline.proposals)
 		newSequencer(s).run()
 	}()
 	go func() { // ends after the sequencer, when the last proposal is settled
-		defer s.running.Done()
+		defer s.pipeline.running.Done()
 		s.answerAll()
 	}()
 	return nil
@@ -127,7 +133,7 @@ func (s *shard) close() {
 	s.closed = true
 	s.changedRole()
 	s.mu.Unlock()
-	s.running.Wait()
+	s.pipeline.running.Wait()
 }
 
 // changedRole wakes all who wait for something that depends on leading or closed. The caller holds mu.

@@ -20,6 +20,7 @@ const (
 // ReadStream reads a part of one stream on whichever node leads it. An empty stream is no error: Head is -1. Fewer
 // events than the limit may come although there are more: go on after the last one until Head.
 func (b *Broker) ReadStream(ctx context.Context, request *ReadStreamRequest) (StreamSlice, error) {
+	d := streamDesk{b}
 	switch {
 	case request.Limit < 1 || request.Limit > MaxReadEvents:
 		return StreamSlice{}, fmt.Errorf("limit %d, wanted 1 to %d: %w", request.Limit, MaxReadEvents, ErrInvalidRequest)
@@ -28,17 +29,17 @@ func (b *Broker) ReadStream(ctx context.Context, request *ReadStreamRequest) (St
 	case request.From < 0 && !(request.Backward && request.From == -1):
 		return StreamSlice{}, fmt.Errorf("from version %d: %w", request.From, ErrInvalidRequest)
 	}
-	p, err := b.streamPartition(request.Topic, request.Key)
+	p, err := d.streamPartition(request.Topic, request.Key)
 	if err != nil {
 		return StreamSlice{}, err
 	}
 	var slice StreamSlice
-	err = b.onLeader(ctx, p, true, func(node int32) error {
+	err = d.onLeader(ctx, p, true, func(node int32) error {
 		var err error
 		if node == b.config.Node {
-			slice, err = b.readHere(ctx, p, request)
+			slice, err = d.readHere(ctx, p, request)
 		} else {
-			slice, err = b.readThere(ctx, node, p, request)
+			slice, err = d.readThere(ctx, node, p, request)
 		}
 		return err
 	})
@@ -46,22 +47,22 @@ func (b *Broker) ReadStream(ctx context.Context, request *ReadStreamRequest) (St
 }
 
 // readHere reads a part of a stream of a partition that this node leads.
-func (b *Broker) readHere(ctx context.Context, p *Partition, request *ReadStreamRequest) (StreamSlice, error) {
+func (d streamDesk) readHere(ctx context.Context, p *Partition, request *ReadStreamRequest) (StreamSlice, error) {
 	if _, err := p.state.leadership(); err != nil {
 		return StreamSlice{}, err
 	}
-	head, err := b.awaitVersion(ctx, p.state, request)
+	head, err := d.awaitVersion(ctx, p.state, request)
 	if err != nil {
 		return StreamSlice{}, err
 	}
-	r := streamReader{broker: b, partition: p, request: request}
+	r := streamReader{broker: d.broker, partition: p, request: request}
 	slice := StreamSlice{Head: head}
 	from, bytes := request.From, 0
 	if request.Backward && from < 0 {
 		from = head
 	}
 	for from >= 0 && len(slice.Events) < request.Limit {
-		versions, err := b.config.Index.Versions(p.state.id, request.Key, from, min(request.Limit-len(slice.Events), readVersions), request.Backward)
+		versions, err := d.broker.config.Index.Versions(p.state.id, request.Key, from, min(request.Limit-len(slice.Events), readVersions), request.Backward)
 		if err != nil {
 			return StreamSlice{}, fmt.Errorf("%w: %w", ErrStorage, err)
 		}
@@ -93,13 +94,13 @@ func (b *Broker) readHere(ctx context.Context, p *Partition, request *ReadStream
 }
 
 // awaitVersion returns the stream's newest version, when that is at least the requested one, or ctx ends.
-func (b *Broker) awaitVersion(ctx context.Context, p *partitionState, request *ReadStreamRequest) (int64, error) {
+func (d streamDesk) awaitVersion(ctx context.Context, p *partitionState, request *ReadStreamRequest) (int64, error) {
 	for {
 		_, before, err := p.bounds()
 		if err != nil {
 			return -1, err
 		}
-		head, _, err := b.config.Index.StreamHead(p.id, request.Key)
+		head, _, err := d.broker.config.Index.StreamHead(p.id, request.Key)
 		if err != nil {
 			return -1, fmt.Errorf("%w: %w", ErrStorage, err)
 		}
@@ -155,7 +156,7 @@ func (r *streamReader) event(version *index.StreamVersion) (StreamEvent, error) 
 	}
 	r.events = r.events[:0]
 	if len(runs) == 1 {
-		if _, err = visitRun(r.partition.state, &runs[0], func(_ *index.Run, batch record.Batch) (bool, error) {
+		if _, err = r.partition.state.visitRun(&runs[0], func(_ *index.Run, batch record.Batch) (bool, error) {
 			if batch.LastOffset() < version.Offset {
 				return true, nil
 			}

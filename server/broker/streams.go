@@ -220,7 +220,7 @@ func (q *sequencer) offsetOf(p record.Partition, group *streamGroup, version int
 // assignVersions gives versions to the records of an accepted batch and appends its versions note.
 func (q *sequencer) assignVersions(p record.Partition, batch *streamBatch, base record.Offset) {
 	note := appendVersionsHeader(q.scratch[:0], p, base)
-	settled := q.shard.settled.Load()
+	settled := q.shard.pipeline.settled.Load()
 	for i := range batch.records {
 		r := &batch.records[i]
 		group := &batch.groups[r.group]
