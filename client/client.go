@@ -23,6 +23,9 @@ const (
 	DefaultID     = "stela-client"
 )
 
+// metadataMinAge is how long an answer about topics and leaders is believed at least.
+const metadataMinAge = 250 * time.Millisecond
+
 // Config says where the cluster is. The zero value is one node on this machine.
 type Config struct {
 	// Brokers are Kafka addresses, "host:port", to begin with; the rest of the
@@ -117,6 +120,9 @@ func (c *Client) kafka(options ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ClientID(c.config.ClientID),
 		kgo.Dialer(c.config.Dial),
 		kgo.DisableClientMetrics(),
+		// franz-go keeps metadata, and an error in it, for 5 s: too long for a topic that
+		// was created just now and for a leader that has changed.
+		kgo.MetadataMinAge(metadataMinAge),
 		kgo.WithLogger(kafkaLogger{c.config.Logger}),
 	}, options...)
 	k, err := kgo.NewClient(all...)
