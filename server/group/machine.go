@@ -79,9 +79,10 @@ func (m *Machine) forget() {
 		if e.live == nil {
 			continue
 		}
+		t := m.at(time.Time{}, e.live)
 		for _, member := range e.live.all() {
-			m.answerJoin(e.live, member, &JoinResult{MemberID: member.id, Generation: NoGeneration}, ErrReset)
-			m.answerSync(member, &SyncResult{}, ErrReset)
+			t.answerJoin(member, &JoinResult{MemberID: member.id, Generation: NoGeneration}, ErrReset)
+			t.answerSync(member, &SyncResult{}, ErrReset)
 		}
 		e.live = nil
 		m.sweep(id, e)
@@ -142,19 +143,19 @@ func (m *Machine) Tick(now time.Time) Effects {
 }
 
 func (m *Machine) ring(now time.Time, a *alarm) {
-	l := a.live
+	t := m.at(now, a.live)
 	switch a.kind {
 	case alarmSession:
-		m.expireMember(now, l, a.member)
+		t.expireMember(a.member)
 	case alarmPending:
-		delete(l.pendingJoin, a.member)
-		m.completeIfAllJoined(now, l)
-		m.retire(l)
+		delete(a.live.pendingJoin, a.member)
+		t.completeIfAllJoined()
+		m.retire(a.live)
 	case alarmJoin:
-		m.endJoin(now, l)
-		m.retire(l)
+		t.endJoin()
+		m.retire(a.live)
 	case alarmSync:
-		m.endSync(now, l)
+		t.endSync()
 	}
 }
 

@@ -174,7 +174,7 @@ func (m *Machine) deleteGroup(r *Delete) error {
 		if l.state != StateEmpty {
 			return ErrNonEmptyGroup
 		}
-		m.dismiss(l, e)
+		m.at(time.Time{}, l).dismiss(e)
 	}
 	m.emit(appendDeleteRecord(nil, r.Group, false))
 	return nil
@@ -182,14 +182,14 @@ func (m *Machine) deleteGroup(r *Delete) error {
 
 // dismiss drops the live form of an empty group that is about to be deleted. Those who were
 // given a member id and have not joined yet will learn that nobody knows them.
-func (m *Machine) dismiss(l *live, e *entry) {
-	for id, pending := range l.pendingJoin {
-		m.alarms.off(pending)
-		delete(l.pendingJoin, id)
+func (t turn) dismiss(e *entry) {
+	for id, pending := range t.live.pendingJoin {
+		t.alarms.off(pending)
+		delete(t.live.pendingJoin, id)
 	}
-	if l.unstored == 0 {
+	if t.live.unstored == 0 {
 		e.live = nil
-		m.sweep(l.id, e)
+		t.sweep(t.live.id, e)
 	}
 }
 

@@ -1,140 +1,137 @@
 package group
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // prepareOrComplete begins a rebalance, or ends one that everybody waits for.
-func (m *Machine) prepareOrComplete(now time.Time, l *live) {
-	switch l.state {
+func (t turn) prepareOrComplete() {
+	switch t.live.state {
 	case StateEmpty, StateStable, StateCompletingRebalance:
-		m.prepareRebalance(now, l)
+		t.prepareRebalance()
 	case StatePreparingRebalance:
-		m.completeIfAllJoined(now, l)
+		t.completeIfAllJoined()
 	case StateDead:
 	}
 }
 
 // prepareRebalance asks all members to join again.
-func (m *Machine) prepareRebalance(now time.Time, l *live) {
-	if l.state == StateCompletingRebalance {
-		m.propagate(now, l, nil, ErrRebalanceInProgress)
+func (t turn) prepareRebalance() {
+	if t.live.state == StateCompletingRebalance {
+		t.propagate(nil, ErrRebalanceInProgress)
 	}
-	clear(l.pendingSync)
-	m.alarms.off(l.sync)
-	initial := l.state == StateEmpty
-	l.transition(StatePreparingRebalance, now)
+	clear(t.live.pendingSync)
+	t.alarms.off(t.live.sync)
+	initial := t.live.state == StateEmpty
+	t.live.transition(StatePreparingRebalance, t.now)
 	switch {
 	case !initial:
-		if l.hasAllJoined() {
-			m.completeJoin(now, l)
+		if t.live.hasAllJoined() {
+			t.completeJoin()
 		} else {
-			m.alarms.set(l.join, now.Add(l.rebalanceTimeout()))
+			t.alarms.set(t.live.join, t.now.Add(t.live.rebalanceTimeout()))
 		}
-	case m.config.InitialRebalanceDelay == 0:
-		m.completeJoin(now, l)
+	case t.config.InitialRebalanceDelay == 0:
+		t.completeJoin()
 	default:
-		step := m.config.InitialRebalanceDelay
-		l.delay = initialDelay{step: step, remaining: max(l.rebalanceTimeout()-step, 0)}
-		m.alarms.set(l.join, now.Add(step))
+		step := t.config.InitialRebalanceDelay
+		t.live.delay = initialDelay{step: step, remaining: max(t.live.rebalanceTimeout()-step, 0)}
+		t.alarms.set(t.live.join, t.now.Add(step))
 	}
 }
 
 // endJoin is called when the time to join is over.
-func (m *Machine) endJoin(now time.Time, l *live) {
-	if l.state != StatePreparingRebalance {
+func (t turn) endJoin() {
+	if t.live.state != StatePreparingRebalance {
 		return
 	}
-	d := &l.delay
-	if l.previous == StateEmpty && d.extended && d.remaining > 0 {
+	d := &t.live.delay
+	if t.live.previous == StateEmpty && d.extended && d.remaining > 0 {
 		d.extended = false
-		step := min(m.config.InitialRebalanceDelay, d.remaining)
+		step := min(t.config.InitialRebalanceDelay, d.remaining)
 		d.remaining = max(d.remaining-d.step, 0)
 		d.step = step
-		m.alarms.set(l.join, now.Add(step))
+		t.alarms.set(t.live.join, t.now.Add(step))
 		return
 	}
-	m.completeJoin(now, l)
+	t.completeJoin()
 }
 
 // completeIfAllJoined ends a rebalance when nobody is missing. The first rebalance of a group always takes its time.
-func (m *Machine) completeIfAllJoined(now time.Time, l *live) {
-	if l.state == StatePreparingRebalance && l.previous != StateEmpty && l.hasAllJoined() {
-		m.completeJoin(now, l)
+func (t turn) completeIfAllJoined() {
+	if t.live.state == StatePreparingRebalance && t.live.previous != StateEmpty && t.live.hasAllJoined() {
+		t.completeJoin()
 	}
 }
 
 // completeJoin begins the next generation with those who joined.
-func (m *Machine) completeJoin(now time.Time, l *live) {
-	m.alarms.off(l.join)
-	l.delay = initialDelay{}
-	for _, member := range l.all() {
+func (t turn) completeJoin() {
+	t.alarms.off(t.live.join)
+	t.live.delay = initialDelay{}
+	for _, member := range t.live.all() {
 		if member.joinToken == 0 && member.instanceID == "" {
-			m.remove(l, member)
+			t.remove(member)
 		}
 	}
-	if len(l.members) > 0 && !l.electLeader() {
+	if len(t.live.members) > 0 && !t.live.electLeader() {
 		// Only static members are left and none came back: they stay until their sessions end.
-		m.alarms.set(l.join, now.Add(l.rebalanceTimeout()))
+		t.alarms.set(t.live.join, t.now.Add(t.live.rebalanceTimeout()))
 		return
 	}
-	if l.generation == math.MaxInt32 {
-		l.generation = 0
+	if t.live.generation == math.MaxInt32 {
+		t.live.generation = 0
 	}
-	l.generation++
-	clear(l.pendingSync)
-	if len(l.members) == 0 {
-		l.protocol, l.leader = "", ""
-		l.transition(StateEmpty, now)
-		m.store(l)
+	t.live.generation++
+	clear(t.live.pendingSync)
+	if len(t.live.members) == 0 {
+		t.live.protocol, t.live.leader = "", ""
+		t.live.transition(StateEmpty, t.now)
+		t.store()
 		return
 	}
-	l.protocol = l.choose()
-	l.transition(StateCompletingRebalance, now)
-	for _, member := range l.all() {
-		m.answerJoin(l, member, l.joinResult(member), nil)
-		m.alarms.set(member.session, now.Add(member.sessionTimeout))
+	t.live.protocol = t.live.choose()
+	t.live.transition(StateCompletingRebalance, t.now)
+	for _, member := range t.live.all() {
+		t.answerJoin(member, t.live.joinResult(member), nil)
+		t.alarms.set(member.session, t.now.Add(member.sessionTimeout))
 		member.isNew = false
-		l.pendingSync[member.id] = true
+		t.live.pendingSync[member.id] = true
 	}
-	m.alarms.set(l.sync, now.Add(l.rebalanceTimeout()))
+	t.alarms.set(t.live.sync, t.now.Add(t.live.rebalanceTimeout()))
 }
 
 // remove takes a member out of the group. Whatever it has parked is answered: if it is still there it will join again.
-func (m *Machine) remove(l *live, member *member) {
-	m.answerJoin(l, member, &JoinResult{Generation: NoGeneration}, ErrUnknownMember)
-	m.answerSync(member, &SyncResult{}, ErrUnknownMember)
-	m.alarms.off(member.session)
-	delete(l.members, member.id)
-	delete(l.pendingSync, member.id)
+func (t turn) remove(member *member) {
+	t.answerJoin(member, &JoinResult{Generation: NoGeneration}, ErrUnknownMember)
+	t.answerSync(member, &SyncResult{}, ErrUnknownMember)
+	t.alarms.off(member.session)
+	delete(t.live.members, member.id)
+	delete(t.live.pendingSync, member.id)
 	if member.instanceID != "" {
-		delete(l.static, member.instanceID)
+		delete(t.live.static, member.instanceID)
 	}
-	l.count(member, -1)
-	l.bytes -= member.bytes()
-	if l.isLeader(member.id) {
-		l.leader = ""
-		if rest := l.all(); len(rest) > 0 {
-			l.leader = rest[0].id
+	t.live.count(member, -1)
+	t.live.bytes -= member.bytes()
+	if t.live.isLeader(member.id) {
+		t.live.leader = ""
+		if rest := t.live.all(); len(rest) > 0 {
+			t.live.leader = rest[0].id
 		}
 	}
 }
 
 // afterRemoval goes on with a group that lost members.
-func (m *Machine) afterRemoval(now time.Time, l *live) {
-	switch l.state {
+func (t turn) afterRemoval() {
+	switch t.live.state {
 	case StateStable, StateCompletingRebalance:
-		m.prepareRebalance(now, l)
+		t.prepareRebalance()
 	case StatePreparingRebalance:
-		m.completeIfAllJoined(now, l)
+		t.completeIfAllJoined()
 	case StateEmpty, StateDead:
 	}
 }
 
 // expireMember is called when a member's session timeout, counted from its last sign, is over.
-func (m *Machine) expireMember(now time.Time, l *live, id string) {
-	member := l.members[id]
+func (t turn) expireMember(id string) {
+	member := t.live.members[id]
 	if member == nil {
 		return
 	}
@@ -142,14 +139,14 @@ func (m *Machine) expireMember(now time.Time, l *live, id string) {
 	if parked && !member.isNew {
 		return // it waits for us; its session begins anew when it is answered
 	}
-	m.remove(l, member)
-	m.afterRemoval(now, l)
+	t.remove(member)
+	t.afterRemoval()
 }
 
 // store emits the group as it is now.
-func (m *Machine) store(l *live) {
-	m.emit(appendGroupRecord(nil, l.id, l.stored()))
-	l.unstored++
+func (t turn) store() {
+	t.emit(appendGroupRecord(nil, t.live.id, t.live.stored()))
+	t.live.unstored++
 }
 
 // stored returns the replicated form of the group.

@@ -3,11 +3,11 @@ package group
 import "time"
 
 // answerSync answers a member's parked sync, if there is one.
-func (m *Machine) answerSync(member *member, result *SyncResult, err error) bool {
+func (t turn) answerSync(member *member, result *SyncResult, err error) bool {
 	if member.syncToken == 0 {
 		return false
 	}
-	m.answer(member.syncToken, result, err)
+	t.answer(member.syncToken, result, err)
 	member.syncToken = 0
 	return true
 }
@@ -29,6 +29,7 @@ func (m *Machine) handleSync(now time.Time, token uint64, r *Sync) {
 		m.answer(token, &SyncResult{}, err)
 		return
 	}
+	t := m.at(now, l)
 	member := l.members[r.MemberID]
 	delete(l.pendingSync, member.id)
 	if len(l.pendingSync) == 0 {
@@ -38,10 +39,10 @@ func (m *Machine) handleSync(now time.Time, token uint64, r *Sync) {
 		m.answer(token, l.syncResult(member), nil)
 		return
 	}
-	m.answerSync(member, &SyncResult{}, ErrRebalanceInProgress) // a former one, whose connection is probably gone
+	t.answerSync(member, &SyncResult{}, ErrRebalanceInProgress) // a former one, whose connection is probably gone
 	member.syncToken = token
 	if l.isLeader(member.id) {
-		m.assign(now, l, r.Assignments)
+		t.assign(r.Assignments)
 	}
 }
 
@@ -59,36 +60,36 @@ func (m *Machine) speaker(groupID, memberID, instanceID string, now time.Time) (
 }
 
 // assign takes the leader's assignments: the group is stable once they are stored.
-func (m *Machine) assign(now time.Time, l *live, assignments []Assignment) {
+func (t turn) assign(assignments []Assignment) {
 	assigned := make(map[string][]byte, len(assignments))
-	size := l.bytes
+	size := t.live.bytes
 	for _, a := range assignments {
-		if l.members[a.MemberID] != nil {
+		if t.live.members[a.MemberID] != nil {
 			size += len(a.Data) - len(assigned[a.MemberID])
 			assigned[a.MemberID] = a.Data
 		}
 	}
-	if size > m.config.MaxGroupBytes {
-		m.propagate(now, l, nil, ErrGroupTooLarge)
-		m.prepareRebalance(now, l)
+	if size > t.config.MaxGroupBytes {
+		t.propagate(nil, ErrGroupTooLarge)
+		t.prepareRebalance()
 		return
 	}
-	l.transition(StateStable, now)
-	m.propagate(now, l, assigned, nil)
-	m.store(l)
+	t.live.transition(StateStable, t.now)
+	t.propagate(assigned, nil)
+	t.store()
 }
 
 // propagate gives members their assignments and answers the syncs that are parked.
-func (m *Machine) propagate(now time.Time, l *live, assigned map[string][]byte, err error) {
-	for _, member := range l.all() {
+func (t turn) propagate(assigned map[string][]byte, err error) {
+	for _, member := range t.live.all() {
 		member.assignment = assigned[member.id]
 		result := &SyncResult{}
 		if err == nil {
-			result = l.syncResult(member)
+			result = t.live.syncResult(member)
 		}
-		if m.answerSync(member, result, err) {
+		if t.answerSync(member, result, err) {
 			// It may have been over while we let the member wait.
-			m.alarms.set(member.session, now.Add(member.sessionTimeout))
+			t.alarms.set(member.session, t.now.Add(member.sessionTimeout))
 		}
 	}
 }
@@ -98,16 +99,16 @@ func (l *live) syncResult(member *member) *SyncResult {
 }
 
 // endSync is called when the time to sync is over: those who did not are taken out.
-func (m *Machine) endSync(now time.Time, l *live) {
-	if l.state != StateCompletingRebalance && l.state != StateStable || len(l.pendingSync) == 0 {
+func (t turn) endSync() {
+	if t.live.state != StateCompletingRebalance && t.live.state != StateStable || len(t.live.pendingSync) == 0 {
 		return
 	}
-	for _, member := range l.all() {
-		if l.pendingSync[member.id] {
-			m.remove(l, member)
+	for _, member := range t.live.all() {
+		if t.live.pendingSync[member.id] {
+			t.remove(member)
 		}
 	}
-	m.prepareRebalance(now, l)
+	t.prepareRebalance()
 }
 
 func (m *Machine) heartbeat(now time.Time, r *Heartbeat) error {
@@ -142,34 +143,34 @@ func (m *Machine) leave(now time.Time, r *Leave) (*LeaveResult, error) {
 		if l == nil {
 			answer.Err = ErrUnknownMember
 		} else {
-			answer.Err = m.leaveOne(l, leaver)
+			answer.Err = m.at(now, l).leaveOne(leaver)
 		}
 		left = left || answer.Err == nil
 	}
 	if left {
-		m.afterRemoval(now, l)
+		m.at(now, l).afterRemoval()
 		m.retire(l)
 	}
 	return result, nil
 }
 
-func (m *Machine) leaveOne(l *live, leaver LeaveMember) error {
+func (t turn) leaveOne(leaver LeaveMember) error {
 	id := leaver.MemberID
 	switch {
 	case id == "":
 		// An administrator names a static member alone.
-		if id = l.static[leaver.InstanceID]; id == "" {
+		if id = t.live.static[leaver.InstanceID]; id == "" {
 			return ErrUnknownMember
 		}
-	case l.pendingJoin[id] != nil:
-		m.alarms.off(l.pendingJoin[id])
-		delete(l.pendingJoin, id)
+	case t.live.pendingJoin[id] != nil:
+		t.alarms.off(t.live.pendingJoin[id])
+		delete(t.live.pendingJoin, id)
 		return nil
 	default:
-		if err := l.check(id, leaver.InstanceID); err != nil {
+		if err := t.live.check(id, leaver.InstanceID); err != nil {
 			return err
 		}
 	}
-	m.remove(l, l.members[id])
+	t.remove(t.live.members[id])
 	return nil
 }
