@@ -17,7 +17,7 @@ func deleteGroups(r *request, in *kmsg.DeleteGroupsRequest) kmsg.Response {
 		g := kmsg.NewDeleteGroupsResponseGroup()
 		g.Group = id
 		_, err := r.broker().Group(r.ctx, id, &group.Delete{Group: id})
-		g.ErrorCode = r.code(err)
+		g.ErrorCode = r.groupCode(err)
 		out.Groups = append(out.Groups, g)
 	}
 	return out

@@ -18,7 +18,7 @@ func describeGroups(r *request, in *kmsg.DescribeGroupsRequest) kmsg.Response {
 		g.Group = id
 		g.Members = []kmsg.DescribeGroupsResponseGroupMember{}
 		response, err := r.broker().Group(r.ctx, id, &group.Describe{Group: id})
-		g.ErrorCode = r.code(err)
+		g.ErrorCode = r.groupCode(err)
 		if description, ok := response.(*group.Description); ok && description != nil && err == nil {
 			g.State, g.ProtocolType, g.Protocol = description.State.String(), description.ProtocolType, description.Protocol
 			for i := range description.Members {

@@ -107,8 +107,12 @@ type request struct {
 func (r *request) broker() *broker.Broker { return r.connection.server.config.Broker }
 
 // code returns the error code for err and remembers that there was one.
-func (r *request) code(err error) int16 {
-	code := errorCode(err)
+func (r *request) code(err error) int16 { return r.remember(err, errorCode(err)) }
+
+// groupCode is code for answers to members of groups.
+func (r *request) groupCode(err error) int16 { return r.remember(err, groupCode(err)) }
+
+func (r *request) remember(err error, code int16) int16 {
 	if code != 0 {
 		r.failed = true
 	}

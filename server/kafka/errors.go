@@ -29,12 +29,15 @@ var (
 	errTopicTwice        = errors.New("topic is there twice in one request")
 )
 
-// codes says which error code of Kafka tells the client what an error means. The first entry that an error
-// wraps decides.
+// codes says which error code of Kafka tells the client what an error means. The first row whose error is wrapped
+// decides.
 var codes = []struct {
 	err  error
 	code *kerr.Error
 }{
+	// First, because nothing that an unknown outcome wraps may claim that nothing was done.
+	{broker.ErrTimedOut, kerr.RequestTimedOut},
+
 	{errReplicaOnly, kerr.ClusterAuthorizationFailed},
 	{errNoTransactions, kerr.UnsupportedVersion},
 	{errNoShareGroups, kerr.UnsupportedVersion},
@@ -53,7 +56,6 @@ var codes = []struct {
 	{broker.ErrUnknownTopicOrPartition, kerr.UnknownTopicOrPartition},
 	{broker.ErrNotLeader, kerr.NotLeaderForPartition},
 	{broker.ErrLeaderNotAvailable, kerr.LeaderNotAvailable},
-	{broker.ErrTimedOut, kerr.RequestTimedOut},
 	{broker.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
 	{broker.ErrMessageTooLarge, kerr.MessageTooLarge},
 	{broker.ErrCorruptMessage, kerr.CorruptMessage},
@@ -75,7 +77,7 @@ var codes = []struct {
 	{broker.ErrNotEventStore, kerr.PolicyViolation},
 	{broker.ErrUnsupported, kerr.UnsupportedVersion},
 	{broker.ErrStorage, kerr.KafkaStorageError},
-	{broker.ErrShuttingDown, kerr.NotLeaderForPartition},
+	{broker.ErrShuttingDown, kerr.NotController},
 
 	{meta.ErrTopicExists, kerr.TopicAlreadyExists},
 	{meta.ErrInvalidTopic, kerr.InvalidTopicException},
@@ -125,4 +127,17 @@ func errorCode(err error) int16 {
 		}
 	}
 	return kerr.UnknownServerError.Code
+}
+
+// groupCode is errorCode for answers to members of groups, who know what to do with codes of coordinators, as Kafka
+// answers them, and not with those of partitions.
+func groupCode(err error) int16 {
+	switch code := errorCode(err); code {
+	case kerr.RequestTimedOut.Code, kerr.LeaderNotAvailable.Code:
+		return kerr.CoordinatorNotAvailable.Code
+	case kerr.NotLeaderForPartition.Code, kerr.KafkaStorageError.Code, kerr.NotController.Code:
+		return kerr.NotCoordinator.Code
+	default:
+		return code
+	}
 }

@@ -88,12 +88,27 @@ func TestErrorCode(t *testing.T) {
 		{&broker.ConflictError{Actual: 4}, kerr.InvalidRecord},
 		{group.ErrMemberIDRequired, kerr.MemberIDRequired},
 		{errors.New("nobody knows"), kerr.UnknownServerError},
+		{fmt.Errorf("%w: %w", broker.ErrNotLeader, broker.ErrTimedOut), kerr.RequestTimedOut},
 	} {
 		if got := errorCode(c.err); got != c.code.Code {
 			t.Errorf("%v: code %d, wanted %d", c.err, got, c.code.Code)
 		}
 	}
-	if errorCode(nil) != 0 {
+	for _, c := range []struct {
+		err  error
+		code *kerr.Error
+	}{
+		{broker.ErrTimedOut, kerr.CoordinatorNotAvailable},
+		{broker.ErrNotLeader, kerr.NotCoordinator},
+		{broker.ErrShuttingDown, kerr.NotCoordinator},
+		{group.ErrReset, kerr.NotCoordinator},
+		{group.ErrUnknownMember, kerr.UnknownMemberID},
+	} {
+		if got := groupCode(c.err); got != c.code.Code {
+			t.Errorf("%v: code %d for a member, wanted %d", c.err, got, c.code.Code)
+		}
+	}
+	if errorCode(nil) != 0 || groupCode(nil) != 0 {
 		t.Error("nil has a code")
 	}
 }

@@ -16,6 +16,6 @@ func heartbeat(r *request, in *kmsg.HeartbeatRequest) kmsg.Response {
 	_, err := r.broker().Group(r.ctx, in.Group, &group.Heartbeat{
 		Group: in.Group, MemberID: in.MemberID, InstanceID: value(in.InstanceID), Generation: in.Generation,
 	})
-	out.ErrorCode = r.code(err)
+	out.ErrorCode = r.groupCode(err)
 	return out
 }

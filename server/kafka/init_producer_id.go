@@ -1,6 +1,11 @@
 package kafka
 
-import "github.com/twmb/franz-go/pkg/kmsg"
+import (
+	"errors"
+
+	"github.com/stela-db/stela/server/broker"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // InitProducerID (key 22), versions 0 to 5.
 //
@@ -21,6 +26,9 @@ func initProducerID(r *request, in *kmsg.InitProducerIDRequest) kmsg.Response {
 		transactionalID = *in.TransactionalID
 	}
 	id, epoch, err := r.broker().InitProducerID(r.ctx, transactionalID)
+	if errors.Is(err, broker.ErrNotController) || errors.Is(err, broker.ErrTimedOut) || errors.Is(err, broker.ErrShuttingDown) {
+		err = broker.ErrCoordinatorLoading // no block of ids could be had; Kafka says so too, and clients try again
+	}
 	if out.ErrorCode = r.code(err); err == nil {
 		out.ProducerID, out.ProducerEpoch = id, epoch
 	}

@@ -39,7 +39,7 @@ func joinGroup(r *request, in *kmsg.JoinGroupRequest) kmsg.Response {
 	}
 	response, err := r.broker().Group(r.ctx, in.Group, join)
 	out.Generation = group.NoGeneration
-	out.ErrorCode = r.code(err)
+	out.ErrorCode = r.groupCode(err)
 	out.MemberID = in.MemberID
 	out.Members = []kmsg.JoinGroupResponseMember{}
 	result, ok := response.(*group.JoinResult)

@@ -24,7 +24,7 @@ func leaveGroup(r *request, in *kmsg.LeaveGroupRequest) kmsg.Response {
 		})
 	}
 	response, err := r.broker().Group(r.ctx, in.Group, leave)
-	out.ErrorCode = r.code(err)
+	out.ErrorCode = r.groupCode(err)
 	out.Members = []kmsg.LeaveGroupResponseMember{}
 	result, ok := response.(*group.LeaveResult)
 	if err != nil || !ok || result == nil {

@@ -25,7 +25,7 @@ func listGroups(r *request, in *kmsg.ListGroupsRequest) kmsg.Response {
 		return out
 	}
 	response, err := r.broker().Group(r.ctx, "", &group.List{States: in.StatesFilter})
-	if out.ErrorCode = r.code(err); err != nil {
+	if out.ErrorCode = r.groupCode(err); err != nil {
 		return out
 	}
 	listing, ok := response.(*group.Listing)

@@ -96,7 +96,11 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 	if err == nil {
 		return m.topic(topic)
 	}
-	if !errors.Is(err, broker.ErrUnknownTopicOrPartition) && !errors.Is(err, meta.ErrInvalidTopic) {
+	switch {
+	case errors.Is(err, broker.ErrUnknownTopicOrPartition) || errors.Is(err, meta.ErrInvalidTopic):
+	case errors.Is(err, broker.ErrNotController) || errors.Is(err, broker.ErrTimedOut) || errors.Is(err, broker.ErrShuttingDown):
+		err = broker.ErrLeaderNotAvailable // clients ask again
+	default:
 		m.request.connection.server.noise.warn("kafka: topic was not created", "topic", *in.Topic, "error", err)
 	}
 	return m.refused(in, err)

@@ -49,7 +49,7 @@ func offsetCommit(r *request, in *kmsg.OffsetCommitRequest) kmsg.Response {
 			if err == nil {
 				partitionErr = result.Topics[i].Partitions[j].Err
 			}
-			partition.ErrorCode = r.code(partitionErr)
+			partition.ErrorCode = r.groupCode(partitionErr)
 			topic.Partitions = append(topic.Partitions, partition)
 		}
 		out.Topics = append(out.Topics, topic)

@@ -25,7 +25,7 @@ func offsetDelete(r *request, in *kmsg.OffsetDeleteRequest) kmsg.Response {
 		forget.Topics = append(forget.Topics, topic)
 	}
 	response, err := r.broker().Group(r.ctx, in.Group, forget)
-	if out.ErrorCode = r.code(err); err != nil {
+	if out.ErrorCode = r.groupCode(err); err != nil {
 		out.Topics = []kmsg.OffsetDeleteResponseTopic{}
 		return out
 	}

@@ -27,7 +27,7 @@ func offsetFetch(r *request, in *kmsg.OffsetFetchRequest) kmsg.Response {
 		fetch.Topics = append(fetch.Topics, group.FetchTopic{Name: in.Topics[i].Topic, Partitions: in.Topics[i].Partitions})
 	}
 	results, err := fetchOffsets(r, fetch)
-	code := r.code(err)
+	code := r.groupCode(err)
 	out.ErrorCode = code
 	out.Topics = []kmsg.OffsetFetchResponseTopic{}
 	if err != nil && in.Version < answersGroupError {
@@ -57,7 +57,7 @@ func fetchedGroup(r *request, in *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetch
 		fetch.Topics = append(fetch.Topics, group.FetchTopic{Name: in.Topics[i].Topic, Partitions: in.Topics[i].Partitions})
 	}
 	results, err := fetchOffsets(r, fetch)
-	out.ErrorCode = r.code(err)
+	out.ErrorCode = r.groupCode(err)
 	for i := range results {
 		topic := kmsg.NewOffsetFetchResponseGroupTopic()
 		topic.Topic = results[i].Name

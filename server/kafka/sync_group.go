@@ -25,7 +25,7 @@ func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: a.MemberAssignment})
 	}
 	response, err := r.broker().Group(r.ctx, in.Group, sync)
-	out.ErrorCode = r.code(err)
+	out.ErrorCode = r.groupCode(err)
 	out.MemberAssignment = []byte{}
 	if result, ok := response.(*group.SyncResult); ok && result != nil && err == nil {
 		out.ProtocolType, out.Protocol = kmsg.StringPtr(result.ProtocolType), kmsg.StringPtr(result.Protocol)
