@@ -17,10 +17,13 @@ const (
 )
 
 // Scan visits the entries in [from, through] that are retained and final, in order of index: also those before
-// the window and those that were backfilled; of an index that was written several times the last one that was not superseded. It sees
-// what is durable when it comes by. The tail is checked and belongs to Scan again when visit returns. An error
-// of visit ends the scan and is returned as it is.
+// the window and those that were backfilled; of an index that was written several times the last one that was not superseded. It
+// waits until all that was queued before is durable, so that it sees that too. The tail is checked and belongs to Scan again when
+// visit returns. An error of visit ends the scan and is returned as it is.
 func (s *Shard) Scan(from, through record.Index, visit func(info EntryInfo, tail []byte) error) error {
+	if err := s.log.writer.waitForAll(); err != nil {
+		return err
+	}
 	low, high := s.retained()
 	from, through = max(from, low), min(through, high)
 	if low == 0 {
