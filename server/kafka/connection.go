@@ -169,9 +169,11 @@ func (c *connection) start(api *api, h header) error {
 		defer c.workers.Done()
 		r := &request{header: h, connection: c, ctx: c.ctx}
 		err := c.handle(api, r, body, held)
-		api.metrics.Latency.Observe(time.Since(began))
-		if r.failed || err != nil {
-			api.metrics.Errors.Add(1)
+		if c.ctx.Err() == nil { // else the client went away, which is nobody's error
+			api.metrics.Latency.Observe(time.Since(began))
+			if r.failed || err != nil {
+				api.metrics.Errors.Add(1)
+			}
 		}
 		if err != nil {
 			c.complain(err)
