@@ -76,13 +76,18 @@ func (w *Workload) Create(ctx context.Context) error {
 	return nil
 }
 
-// Start runs the clients until Stop.
+// Start runs the clients until Stop. It returns after each producer has its id: kgo
+// holds a lock while it asks for one, and a goroutine that waits for a lock stops
+// virtual time, which would be for ever if a fault came in between.
 func (w *Workload) Start(producers, appenders int) {
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
+	var begun sync.WaitGroup
 	for i := range producers {
-		w.run(func() { w.produce(ctx, fmt.Sprint("p", i)) })
+		begun.Add(1)
+		w.run(func() { w.produce(ctx, fmt.Sprint("p", i), begun.Done) })
 	}
+	begun.Wait()
 	for i := range appenders {
 		w.run(func() { w.append(ctx, fmt.Sprint("a", i)) })
 	}
@@ -104,8 +109,8 @@ func (w *Workload) Stop() {
 	w.group.Wait()
 }
 
-// produce sends rising numbers to random partitions, idempotently, a few in flight.
-func (w *Workload) produce(ctx context.Context, name string) {
+// produce sends rising numbers to random partitions, idempotently, a few in flight. It calls begun after the first.
+func (w *Workload) produce(ctx context.Context, name string, begun func()) {
 	client, err := kgo.NewClient(w.options(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.DefaultProduceTopic(workTopic))...)
 	if err != nil {
 		panic("BUG: " + err.Error())
@@ -120,6 +125,10 @@ func (w *Workload) produce(ctx context.Context, name string) {
 				w.history.Acked(r.Partition, r.Offset, value)
 			}
 		})
+		if sequence == 0 {
+			_ = client.Flush(ctx)
+			begun()
+		}
 		if pause(ctx, time.Duration(random.IntN(200))*time.Millisecond) != nil {
 			break
 		}
