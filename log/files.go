@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,9 +23,10 @@ type readers struct {
 	dir  string
 	seed uint32
 
-	mu   sync.Mutex // guards the rest
-	open map[int64]*reader
-	uses int64
+	mu     sync.Mutex // guards the rest
+	open   map[int64]*reader
+	uses   int64
+	closed bool
 }
 
 // A reader is one file opened for reading, shared by all who read it now.
@@ -41,13 +44,9 @@ func newReaders(fs FS, dir string, seed uint32) *readers {
 }
 
 // get returns the reader of a segment; the caller calls put. A file that is not there is ErrNotFound.
+// No lock is held while the disk is asked.
 func (r *readers) get(number int64) (*reader, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.uses++
-	if h := r.open[number]; h != nil {
-		h.refs++
-		h.used = r.uses
+	if h := r.use(number); h != nil {
 		return h, nil
 	}
 	path := r.fs.PathJoin(r.dir, segment.Name(number))
@@ -58,15 +57,42 @@ func (r *readers) get(number int64) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open segment %s: %w", path, err)
 	}
-	h := &reader{file: file, refs: 1, used: r.uses}
+	h := &reader{file: file, refs: 1}
 	h.File = segment.File{Source: file, Path: path, Number: number, Seed: r.seed}
-	r.open[number] = h
-	r.shrink()
+	if other := r.use(number); other != nil { // opened meanwhile
+		h.close()
+		return other, nil
+	}
+	for _, unused := range r.add(number, h) {
+		unused.close()
+	}
 	return h, nil
 }
 
-// shrink closes unused files above the limit. r.mu is held.
-func (r *readers) shrink() {
+// use returns the reader of a segment with a reference, nil when it is not open.
+func (r *readers) use(number int64) *reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.open[number]
+	if h != nil {
+		r.uses++
+		h.refs++
+		h.used = r.uses
+	}
+	return h
+}
+
+// add keeps a reader, and returns those that are to be closed for it.
+func (r *readers) add(number int64, h *reader) (unused []*reader) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open[number] != nil || r.closed { // a race that was lost, or the end: the user closes it
+		h.gone = true
+		return nil
+	}
+	r.uses++
+	h.used = r.uses
+	r.open[number] = h
 	for len(r.open) > maxOpenFiles {
 		oldest := int64(0)
 		for n, h := range r.open {
@@ -75,48 +101,54 @@ func (r *readers) shrink() {
 			}
 		}
 		if oldest == 0 {
-			return
+			break
 		}
-		_ = r.open[oldest].file.Close() // read-only: nothing can be lost
+		unused = append(unused, r.open[oldest])
 		delete(r.open, oldest)
 	}
+	return unused
 }
 
+// put gives a reader back.
 func (r *readers) put(h *reader) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	h.refs--
-	if h.gone && h.refs == 0 {
-		_ = h.file.Close() // read-only: nothing can be lost
+	last := h.gone && h.refs == 0
+	r.mu.Unlock()
+	if last {
+		h.close()
 	}
 }
 
 // forget closes a segment's file as soon as nobody reads it.
 func (r *readers) forget(number int64) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	h := r.open[number]
-	if h == nil {
-		return
-	}
 	delete(r.open, number)
-	h.gone = true
-	if h.refs == 0 {
-		_ = h.file.Close() // read-only: nothing can be lost
+	last := false
+	if h != nil {
+		h.gone = true
+		last = h.refs == 0
+	}
+	r.mu.Unlock()
+	if last {
+		h.close()
 	}
 }
 
+// close closes what nobody reads; the rest is closed by put.
 func (r *readers) close() {
 	r.mu.Lock()
-	numbers := make([]int64, 0, len(r.open))
-	for n := range r.open {
-		numbers = append(numbers, n)
-	}
+	r.closed = true
+	numbers := slices.Collect(maps.Keys(r.open))
 	r.mu.Unlock()
 	for _, n := range numbers {
 		r.forget(n)
 	}
 }
+
+// close closes the file: it was only read, so nothing can be lost.
+func (h *reader) close() { _ = h.file.Close() }
 
 func isNotExist(err error) bool { return errors.Is(err, iofs.ErrNotExist) }
 

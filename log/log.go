@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -90,8 +91,8 @@ type Log struct {
 	mu     sync.Mutex // guards shards
 	shards map[record.Shard]*Shard
 
-	removing sync.Mutex // guards removed: one Remove at a time
-	closing  sync.Once
+	removing chan struct{} // a lock that may be held while the disk is slow; guards removed
+	closed   atomic.Bool
 }
 
 // Open opens the log in config.Dir, or begins one in an empty folder. It reads what was
@@ -107,6 +108,8 @@ func Open(config Config) (*Log, error) {
 		readers: newReaders(config.FS, config.Dir, segment.Seed(config.Incarnation)),
 		tail:    newTail(config.TailBytes),
 		shards:  map[record.Shard]*Shard{},
+
+		removing: make(chan struct{}, 1),
 	}
 	if err := l.open(); err != nil {
 		l.readers.close()
@@ -253,14 +256,13 @@ func (l *Log) Writable() error {
 
 // Close writes and syncs what is queued and ends the goroutines. Later calls return nil.
 func (l *Log) Close() error {
-	var err error
-	l.closing.Do(func() {
-		err = l.writer.close()
-		l.failing.set(ErrClosed)
-		l.wakeAll()
-		l.tail.close()
-		l.readers.close()
-		err = errors.Join(err, l.removed.stable.Close(), l.lock.Close())
-	})
-	return err
+	if l.closed.Swap(true) {
+		return nil
+	}
+	err := l.writer.close()
+	l.failing.set(ErrClosed)
+	l.wakeAll()
+	l.tail.close()
+	l.readers.close()
+	return errors.Join(err, l.removed.stable.Close(), l.lock.Close())
 }

@@ -40,8 +40,8 @@ func (l *Log) Segments() []SegmentInfo {
 // entries of a window, and for one without which superseded entries in an older segment would look
 // final; it wraps ErrNotFound when there is no such segment.
 func (l *Log) Remove(number int64) error {
-	l.removing.Lock()
-	defer l.removing.Unlock()
+	l.removing <- struct{}{}
+	defer func() { <-l.removing }()
 	// What was forgotten must be known after a crash before what it was in is gone.
 	if err := l.writer.waitForAll(); err != nil {
 		return fmt.Errorf("remove segment %d: %w", number, err)

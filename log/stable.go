@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -33,7 +32,7 @@ type Stable struct {
 	path  string
 	files [2]vfs.File
 
-	mu       sync.Mutex // guards the rest
+	turn     chan struct{} // a lock that may be held while the disk is slow; guards the rest
 	sequence uint64
 	values   map[string][]byte
 	failure  error
@@ -42,7 +41,7 @@ type Stable struct {
 // OpenStable opens or creates the pair of files path + ".a" and path + ".b".
 // When neither can be read although there is something in them, the error is a *CorruptError.
 func OpenStable(fs FS, path string) (*Stable, error) {
-	s := &Stable{path: path, values: map[string][]byte{}}
+	s := &Stable{path: path, turn: make(chan struct{}, 1), values: map[string][]byte{}}
 	var bad error
 	valid, empty := 0, 0
 	for i, suffix := range []string{".a", ".b"} {
@@ -127,8 +126,8 @@ func parseStable(b []byte) (sequence uint64, values map[string][]byte, wanted, f
 
 // Get returns a copy of the value, nil when there is none.
 func (s *Stable) Get(key []byte) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if s.failure != nil {
 		return nil, s.failure
 	}
@@ -141,8 +140,8 @@ func (s *Stable) Get(key []byte) ([]byte, error) {
 
 // Set stores the value durably, or not at all: after a crash during Set the old or the new value is there.
 func (s *Stable) Set(key, value []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if s.failure != nil {
 		return s.failure
 	}
@@ -170,7 +169,7 @@ func (s *Stable) Set(key, value []byte) error {
 	return nil
 }
 
-// encode returns the file's bytes with the next sequence number. s.mu is held.
+// encode returns the file's bytes with the next sequence number. It is called in turn.
 func (s *Stable) encode() []byte {
 	b := make([]byte, stableHeaderBytes)
 	keys := make([]string, 0, len(s.values))
@@ -209,8 +208,8 @@ func (s *Stable) SetUint64(key []byte, value uint64) error {
 
 // Close closes the files. Everything that Set returned nil for is durable already.
 func (s *Stable) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if errors.Is(s.failure, ErrClosed) {
 		return nil
 	}
