@@ -10,6 +10,9 @@ import (
 	"github.com/stela-db/stela/log/record"
 )
 
+// maxAppendBytes bounds the batch of one append, so that it fits into a message between nodes, there and back.
+const maxAppendBytes = callBytes - 64<<10
+
 // A streamDesk does what is asked of single streams, here or on the node that leads their partition.
 type streamDesk struct{ broker *Broker }
 
@@ -25,7 +28,7 @@ func (b *Broker) AppendStream(ctx context.Context, request *AppendRequest) (Appe
 		return AppendResult{}, err
 	}
 	builder := request.batch(time.Now())
-	if limit := int(p.topic.Options.MaxMessageBytes); builder.Bytes() > limit {
+	if limit := min(p.maxBatchBytes(), maxAppendBytes); builder.Bytes() > limit {
 		return AppendResult{}, fmt.Errorf("events of %d bytes, limit %d: %w", builder.Bytes(), limit, ErrMessageTooLarge)
 	}
 	f := b.config.Pool.Get(builder.Bytes())

@@ -18,6 +18,9 @@ const (
 	callRead   uint8 = 2
 )
 
+// callBytes bounds a message between nodes, with room for the transport's own.
+const callBytes = 4<<20 - 1<<10
+
 func (d streamDesk) handleCalls() {
 	d.broker.config.Replication.Handle(callAppend, d.handleAppend)
 	d.broker.config.Replication.Handle(callRead, d.handleRead)
@@ -46,7 +49,11 @@ func encodeError(err error) []byte {
 		w := wire{answerConflict}
 		w.int(int64(conflict.Expected))
 		w.int(conflict.Actual)
-		w.events(conflict.Unseen)
+		without := len(w)
+		if w.events(conflict.Unseen); len(w) > callBytes {
+			w = w[:without]
+			w.events(nil)
+		}
 		return w
 	}
 	for code, known := range answerCodes() {
@@ -215,7 +222,9 @@ func (d streamDesk) handleRead(ctx context.Context, _ int32, request []byte) ([]
 	}
 	w := wire{answerOK}
 	w.int(slice.Head)
-	w.events(slice.Events)
+	if w.events(slice.Events); len(w) > callBytes {
+		return encodeError(fmt.Errorf("event of %d bytes, read it from its leader, node %d: %w", len(w), d.broker.config.Node, ErrMessageTooLarge)), nil
+	}
 	return w, nil
 }
 

@@ -118,19 +118,14 @@ func (c *cluster) view() *meta.View { return c.current.Load() }
 
 // start begins to take requests and to register this node; close ends it.
 func (c *cluster) start() {
-	c.running.Add(2)
-	go func() { // ends at close
-		defer c.running.Done()
-		c.decideAll()
-	}()
-	go func() { // ends at close
-		defer c.running.Done()
-		c.register()
-	}()
+	c.running.Go(c.decideAll) // ends at close
+	c.running.Go(c.register)  // ends at close
 }
 
 func (c *cluster) close() {
+	c.mu.Lock() // nothing is started once ctx has ended
 	c.cancel()
+	c.mu.Unlock()
 	c.running.Wait()
 }
 

@@ -137,15 +137,15 @@ func (b *Broker) AutoCreate(ctx context.Context, name string) (*meta.Topic, erro
 		return nil, fmt.Errorf("topic %q: %w", name, c.unknown(ErrUnknownTopicOrPartition))
 	}
 	c.mu.Lock()
+	if c.ctx.Err() != nil {
+		c.mu.Unlock()
+		return nil, ErrShuttingDown
+	}
 	waiting := c.creating[name]
 	if waiting == nil {
 		waiting = &creation{done: make(chan struct{})}
 		c.creating[name] = waiting
-		c.running.Add(1)
-		go func() { // ends with the request, or at close
-			defer c.running.Done()
-			c.create(name, waiting)
-		}()
+		c.running.Go(func() { c.create(name, waiting) }) // ends with the request, or at close
 	}
 	c.mu.Unlock()
 	select {

@@ -255,9 +255,8 @@ func TestNodesRegister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 3, nil)
 		n := c.nodes[2]
-		err := errors.New("not tried")
 		stale := meta.Broker{Node: 2, Listeners: []meta.Listener{{Name: "PLAINTEXT", Host: "elsewhere", Port: 1}}}
-		if _, err = n.cluster_().ask(t.Context(), &meta.RegisterBroker{Broker: stale}); err != nil {
+		if _, err := n.cluster_().ask(t.Context(), &meta.RegisterBroker{Broker: stale}); err != nil {
 			t.Fatal(err)
 		}
 		c.until("node 2 as it is", func() error {

@@ -232,11 +232,7 @@ func (c *coordinator) settled(r *reign, waiting *round, err error) {
 	if c.ctx.Err() != nil {
 		return
 	}
-	c.running.Add(1)
-	go func() { // ends when another reign begins or none can, at the latest at close
-		defer c.running.Done()
-		c.revive(r)
-	}()
+	c.running.Go(func() { c.revive(r) }) // ends when another reign begins or none can, at the latest at close
 }
 
 // revive ends a reign of which a record was not taken. When this node leads all the same (the queue was full, a disk

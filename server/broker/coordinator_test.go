@@ -144,7 +144,7 @@ func TestGroupOnOneNode(t *testing.T) {
 		i := 0
 		for _, topic := range result.Topics {
 			for _, p := range topic.Partitions {
-				if p.Err != want[i] {
+				if !errors.Is(p.Err, want[i]) {
 					t.Errorf("%s %d: error %v, wanted %v", topic.Name, p.Index, p.Err, want[i])
 				}
 				i++

@@ -22,7 +22,7 @@ import (
 
 // A testCluster is a few nodes on disks in memory and a network in memory. It must be used inside a synctest bubble.
 type testCluster struct {
-	t     *testing.T
+	t     testing.TB
 	pipes *network.Pipes
 	nodes map[int32]*testNode
 	tune  func(*testConfig)
@@ -40,6 +40,7 @@ type testNode struct {
 	cluster     *testCluster
 	id          int32
 	fs          vfs.FS
+	dir         string
 	log         *log.Log
 	index       *index.Index
 	pool        *frame.Pool
@@ -52,7 +53,7 @@ func newTestCluster(t *testing.T, nodes int, tune func(*testConfig)) *testCluste
 	t.Helper()
 	c := &testCluster{t: t, pipes: network.NewPipes(), nodes: map[int32]*testNode{}, tune: tune}
 	for id := range int32(nodes) {
-		c.nodes[id+1] = &testNode{cluster: c, id: id + 1, fs: vfs.NewMem()}
+		c.nodes[id+1] = &testNode{cluster: c, id: id + 1, fs: vfs.NewMem(), dir: "data"}
 	}
 	for _, n := range c.nodes {
 		n.start()
@@ -96,19 +97,19 @@ func (n *testNode) start() {
 	}
 	n.fatal = make(chan error, 100)
 	fatal := func(err error) { n.fatal <- err }
-	check(n.fs.MkdirAll("data", 0o755))
-	identity, err := replication.OpenIdentity(n.fs, "data", n.id)
+	check(n.fs.MkdirAll(n.dir, 0o755))
+	identity, err := replication.OpenIdentity(n.fs, n.dir, n.id)
 	check(err)
 	n.pool = frame.NewPool(4 << 20)
 	n.log, err = log.Open(log.Config{
-		FS: n.fs, Dir: "data/log", Incarnation: identity.Incarnation, SegmentBytes: config.segment, TailBytes: config.tail,
+		FS: n.fs, Dir: n.dir + "/log", Incarnation: identity.Incarnation, SegmentBytes: config.segment, TailBytes: config.tail,
 		Pool: n.pool, Logger: logger, Fatal: fatal,
 	})
 	check(err)
-	n.index, err = index.Open(index.Config{FS: n.fs, Dir: "data/index", CacheBytes: 1 << 20, Logger: logger, Fatal: fatal})
+	n.index, err = index.Open(index.Config{FS: n.fs, Dir: n.dir + "/index", CacheBytes: 1 << 20, Logger: logger, Fatal: fatal})
 	check(err)
 	rc := replication.Config{
-		Identity: *identity, Peers: n.cluster.peers(), Network: n.cluster.pipes.Host(fmt.Sprintf("n%d", n.id)), FS: n.fs, Dir: "data",
+		Identity: *identity, Peers: n.cluster.peers(), Network: n.cluster.pipes.Host(fmt.Sprintf("n%d", n.id)), FS: n.fs, Dir: n.dir,
 		Log: n.log, Pool: n.pool, Logger: logger, Fatal: fatal, DataShards: config.shards,
 	}
 	if config.replication != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stela-db/stela/log/record"
-	"github.com/stela-db/stela/server/meta"
 )
 
 // The headers that mean something to the broker on event-store topics.
@@ -42,11 +41,11 @@ func rejectRecord(i int, message string, err error) *rejection {
 }
 
 // checkHeader checks what can be seen of a batch without its records.
-func checkHeader(batch record.Batch, topic *meta.Topic, now time.Time) error {
-	options := &topic.Options
-	switch {
-	case len(batch) > int(options.MaxMessageBytes):
-		return fmt.Errorf("batch of %d bytes, limit %d: %w", len(batch), options.MaxMessageBytes, ErrMessageTooLarge)
+func (p *Partition) checkHeader(batch record.Batch, now time.Time) error {
+	options := &p.topic.Options
+	switch limit := p.maxBatchBytes(); {
+	case len(batch) > limit:
+		return fmt.Errorf("batch of %d bytes, limit %d: %w", len(batch), limit, ErrMessageTooLarge)
 	case batch.IsControl():
 		return fmt.Errorf("control batch from a client: %w", ErrInvalidRecord)
 	case batch.IsTransactional():
@@ -68,6 +67,11 @@ func checkHeader(batch record.Batch, topic *meta.Topic, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// maxBatchBytes returns the largest batch that the partition takes.
+func (p *Partition) maxBatchBytes() int {
+	return min(int(p.topic.Options.MaxMessageBytes), p.state.shard.broker.config.Settings.MaxBatchBytes)
 }
 
 // inspect looks at a batch's records: that they are what the header says, and what the topic asks of
@@ -112,10 +116,10 @@ type streamBatch struct {
 	byKey   map[string]int // group by key, once there are several groups
 	bytes   int            // of the versions note
 
-	// outcome of the first group, for an append to one stream
+	// The outcome, for an append to one stream: version of the first record, and whether it was there already.
 	first     int64
 	duplicate bool
-	actual    int64
+	culprit   int // first record of the key that is in conflict
 }
 
 type streamRecord struct {

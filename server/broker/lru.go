@@ -1,6 +1,6 @@
 package broker
 
-// An lru keeps the most recently used values of a map, at most limit of them except
+// An lru keeps the most recently used values of a map, at most limit (above 0) of them except
 // for those that pinned says must stay. One goroutine at a time.
 type lru[K comparable, V any] struct {
 	limit  int
@@ -27,7 +27,7 @@ func (l *lru[K, V]) clear() {
 	l.root.next, l.root.previous = &l.root, &l.root
 }
 
-// get returns the value and makes it the newest, or nil. The pointer is good until the next add.
+// get returns the value and makes it the newest, or nil. The pointer stays good; a value that had to go is merely not found any more.
 func (l *lru[K, V]) get(key K) *V {
 	item := l.items[key]
 	if item == nil {
@@ -38,15 +38,15 @@ func (l *lru[K, V]) get(key K) *V {
 	return &item.value
 }
 
-// add puts a value that is not there yet and returns where it lies; the oldest ones make room.
+// add puts a value that is not there yet and returns where it lies; the oldest ones make room. What is pinned was used
+// later than what is not, so that the first pinned one ends the search.
 func (l *lru[K, V]) add(key K, value V) *V {
-	for tries := len(l.items); len(l.items) >= l.limit && tries > 0; tries-- {
+	for len(l.items) >= l.limit {
 		oldest := l.root.previous
-		oldest.unlink()
 		if l.pinned != nil && l.pinned(&oldest.value) {
-			oldest.link(&l.root)
-			continue
+			break
 		}
+		oldest.unlink()
 		delete(l.items, oldest.key)
 	}
 	item := &lruItem[K, V]{key: key, value: value}

@@ -394,6 +394,8 @@ func (m *machine) publish() {
 		p.recent = keep
 		p.waiters.wakeAll()
 		p.mu.Unlock()
+		if p.dropped.Load() {
+			m.shard.broker.states.remove(p.id)
+		}
 	}
-	m.shard.broker.config.Log.Shard(m.shard.id).SetApplied(m.Applied())
 }

@@ -170,7 +170,6 @@ func (p *partitionState) forget() {
 	defer p.mu.Unlock()
 	p.loaded, p.recent = false, nil
 	p.applying = applyingPartition{}
-	p.cleaning = cleaningPartition{}
 }
 
 // leadership returns the epoch in which this node leads the partition, or ErrNotLeader.
@@ -197,7 +196,7 @@ func checkEpoch(known int32, term record.Term) error {
 
 // states holds the partitions that were touched.
 type states struct {
-	mu    sync.RWMutex // guards byNumber
+	mu    sync.RWMutex // guards table
 	table map[record.Partition]*partitionState
 }
 
@@ -217,6 +216,13 @@ func (t *states) get(id record.Partition, s *shard) *partitionState {
 		t.table[id] = p
 	}
 	return p
+}
+
+// remove forgets a partition that was dropped: whoever asks for it again reads that from the index.
+func (t *states) remove(id record.Partition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.table, id)
 }
 
 // ofShard returns the touched partitions of one shard.

@@ -44,7 +44,7 @@ func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 	if err := p.state.shard.broker.config.Log.Writable(); err != nil {
 		return item{}, &rejection{err: fmt.Errorf("%w: %w", ErrStorage, err)}
 	}
-	if err := checkHeader(batch.Batch, p.topic, now); err != nil {
+	if err := p.checkHeader(batch.Batch, now); err != nil {
 		return item{}, &rejection{err: err}
 	}
 	streams, rejected := p.inspect(batch.Batch)

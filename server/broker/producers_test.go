@@ -17,7 +17,7 @@ func (c *testCluster) restart(n *testNode) {
 	c.ready()
 }
 
-func wantError(t *testing.T, what string, got, want error) {
+func wantError(t testing.TB, what string, got, want error) {
 	t.Helper()
 	if !errors.Is(got, want) {
 		t.Errorf("%s: %v, want %v", what, got, want)

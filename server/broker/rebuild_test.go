@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stela-db/stela/log"
 	"github.com/stela-db/stela/log/index"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/replication"
@@ -253,20 +255,45 @@ func TestWipedNodeCatchesUp(t *testing.T) {
 	})
 }
 
-// TestSkippedEntries: entries that were stamped upon a promise that came to nothing are skipped, also in a rebuild.
-func TestSkippedEntries(t *testing.T) {
-	c := chain{term: 5, generation: 2, number: 7}
-	for _, test := range []struct {
-		term record.Term
-		s    stamp
-		want bool
-	}{
-		{5, stamp{generation: 2, number: 8}, true}, {5, stamp{generation: 2, number: 9}, false}, {5, stamp{generation: 2, number: 7}, false},
-		{5, stamp{generation: 3, number: 1}, true}, {5, stamp{generation: 3, number: 2}, false}, {6, stamp{generation: 1, number: 1}, true},
-		{6, stamp{generation: 1, number: 2}, false}, {5, stamp{generation: 1, number: 1}, false},
-	} {
-		if got := c.follows(test.term, test.s); got != test.want {
-			t.Errorf("term %d %+v: %v", test.term, test.s, got)
+// entriesBefore returns the shard's entries in the log up to an index, as a restore gets them.
+func (n *testNode) entriesBefore(t *testing.T, s *shard, end record.Index) []replication.Committed {
+	t.Helper()
+	var entries []replication.Committed
+	err := n.log.Shard(s.id).Scan(1, end-1, func(e log.EntryInfo, tail []byte) error {
+		c := replication.Committed{Index: e.Index, Term: e.Term, Position: e.Position, Bytes: e.Bytes}
+		if e.Kind == 0 {
+			c.Tail = slices.Clone(tail)
 		}
+		entries = append(entries, c)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+// restoreOwn takes a snapshot of a shard's machine and restores it from that and the entries.
+func (s *shard) restoreOwn(t *testing.T, entries []replication.Committed) {
+	t.Helper()
+	write, release, err := s.machine.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state bytes.Buffer
+	if err := write(&state); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	err = s.machine.Restore(&state, s.machine.Applied(), func(visit func(replication.Committed) error) error {
+		for _, e := range entries {
+			if err := visit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stela-db/stela/server/meta"
 )
 
-func bounds(t *testing.T, p *Partition) (start, next record.Offset) {
+func bounds(t testing.TB, p *Partition) (start, next record.Offset) {
 	t.Helper()
 	start, err := p.LogStart()
 	if err != nil {

@@ -200,6 +200,9 @@ func (q *sequencer) gather() int {
 // refuse notes why a batch is not taken.
 func (it *item) refuse(err error) {
 	it.result = ProduceResult{Err: err, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1}
+	if it.streams != nil && errors.Is(err, ErrVersionConflict) {
+		it.result.RecordErrors = []RecordError{{Index: int32(it.streams.culprit), Message: err.Error()}}
+	}
 }
 
 // check decides about a batch: accepted with a base offset, a repetition (false, nil)

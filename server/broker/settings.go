@@ -8,8 +8,12 @@ type Settings struct {
 	AutoCreate bool
 	// UnansweredBytes bounds what one shard may hold of batches that are not committed yet. Default 32 MiB.
 	UnansweredBytes int64
-	// EntryBytes is how large an entry may grow before the next is begun; one batch may exceed it. Default 512 KiB.
+	// EntryBytes is how large an entry may grow before the next is begun; one batch may exceed it. Default 511 KiB, so
+	// that entry and frame fit into 512 KiB.
 	EntryBytes int
+	// MaxBatchBytes bounds a batch, whatever max.message.bytes says: an entry must fit into a segment of every node's
+	// log. Default 32 MiB.
+	MaxBatchBytes int
 	// RecordBytes bounds what one batch may hold when decompressed. Default 64 MiB.
 	RecordBytes int
 	// ProducerExpiry is how long an idempotent producer may be silent before it is forgotten. Default 24 h.
@@ -25,7 +29,10 @@ func (s Settings) withDefaults() Settings {
 		s.UnansweredBytes = 32 << 20
 	}
 	if s.EntryBytes <= 0 {
-		s.EntryBytes = 512 << 10
+		s.EntryBytes = 511 << 10
+	}
+	if s.MaxBatchBytes <= 0 {
+		s.MaxBatchBytes = 32 << 20
 	}
 	if s.RecordBytes <= 0 {
 		s.RecordBytes = 64 << 20

@@ -108,10 +108,10 @@ func (q *sequencer) checkStreams(p record.Partition, batch *streamBatch) (verdic
 			return 0, 0, err
 		}
 		if g == 0 {
-			batch.first, batch.actual = version, state.head
+			batch.first = version
 		}
 		if got == verdictConflict || g > 0 && got != result {
-			batch.actual = state.head
+			batch.culprit = int(batch.records[group.records[0]].delta)
 			return verdictConflict, 0, fmt.Errorf("stream %q: %w", group.key, &ConflictError{Expected: group.expected, Actual: state.head})
 		}
 		result = got
@@ -157,7 +157,7 @@ func (q *sequencer) checkGroup(p record.Partition, batch *streamBatch, group *st
 			continue
 		}
 		first := version - int64(i)
-		if i > 0 || first < 0 || first+count-1 > state.head {
+		if first < 0 || first+count-1 > state.head {
 			return verdictConflict, 0, nil
 		}
 		same, err := q.sameIDs(p, batch, group, first)

@@ -1,0 +1,114 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/stela-db/stela/log"
+	"github.com/stela-db/stela/log/index"
+	"github.com/stela-db/stela/log/record"
+)
+
+// A liveProof is a partition that still needs a segment.
+type liveProof struct {
+	state *partitionState
+	next  record.Offset
+}
+
+// removeSegments removes the sealed segments that hold nothing live.
+func (c *cleaner) removeSegments() error {
+	segments := c.broker.config.Log.Segments()
+	for _, segment := range segments {
+		if !segment.Sealed {
+			continue
+		}
+		dead, err := c.isDead(segment.Number)
+		if err != nil {
+			return err
+		}
+		if !dead {
+			continue
+		}
+		switch err := c.broker.config.Log.Remove(segment.Number); {
+		case errors.Is(err, log.ErrNeeded):
+		case err != nil:
+			return err
+		default:
+			c.forget(segment.Number)
+			c.broker.logger.Info("segment removed", "segment", segment.Number, "bytes", segment.Bytes)
+		}
+	}
+	return nil
+}
+
+// forget removes what is known of a segment that is gone.
+func (c *cleaner) forget(number int64) {
+	delete(c.live, number)
+	for _, s := range c.broker.dataShards() {
+		if err := s.machine.update(func(b *index.Batch) { b.PutSegment(s.id, number, nil) }); err != nil {
+			c.broker.logger.Warn("row of a removed segment stays", "segment", number, "error", err)
+		}
+	}
+}
+
+// isDead reports whether no shard has anything live in a segment.
+func (c *cleaner) isDead(number int64) (bool, error) {
+	if proof, ok := c.live[number]; ok && proof.state.needs(proof.next) {
+		return false, nil
+	}
+	rows, err := c.broker.config.Index.Segment(number)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range c.broker.dataShards() {
+		if s.machine.segment.number.Load() == number {
+			return false, nil // sums are still being made
+		}
+		sums, ok := rows[s.id]
+		if !ok {
+			if sums, err = c.sums(s, number); err != nil {
+				return false, err
+			}
+		}
+		for _, sum := range sums {
+			p := c.broker.states.get(sum.Partition, s)
+			if p.needs(sum.NextOffset) {
+				c.live[number] = liveProof{p, sum.NextOffset}
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// sums makes the sums of a segment in which a restart interrupted them, and keeps them.
+func (c *cleaner) sums(s *shard, number int64) ([]index.SegmentPartition, error) {
+	value, ok, err := c.broker.config.Index.Get(s.id, segmentKey(number))
+	if err != nil || !ok {
+		return nil, err
+	}
+	since, err := parseIndex(value)
+	if err != nil {
+		return nil, err
+	}
+	sums, err := s.sumUp(number, since)
+	if err != nil {
+		return nil, fmt.Errorf("shard %d: %w", s.id, err)
+	}
+	return sums, s.machine.update(func(b *index.Batch) {
+		b.PutSegment(s.id, number, sums)
+		b.Delete(s.id, segmentKey(number))
+	})
+}
+
+// needs reports whether records before an offset are live, or were until not long
+// ago: the newest snapshot, which a rebuild would begin with, must know that they are not.
+func (p *partitionState) needs(next record.Offset) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.load(); err != nil && !errors.Is(err, ErrUnknownTopicOrPartition) {
+		return true
+	}
+	first := p.shard.broker.config.Log.Shard(p.shard.id).First()
+	return p.row.start < next || first != 0 && p.row.entry >= first
+}
