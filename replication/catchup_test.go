@@ -260,3 +260,23 @@ func TestDivergedSuffixWithCrashes(t *testing.T) {
 		})
 	}
 }
+
+// TestFramesComeBack checks that nobody keeps a frame when all is over.
+func TestFramesComeBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.large(1, "text", 50, nil)
+		n := c.nodes[c.leader(1).number%3+1]
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		n.wipe()
+		n.start()
+		c.agree(1, c.large(1, "more", 20, want))
+		c.stopAll()
+		for _, n := range c.nodes {
+			if held := n.pool.Bytes(); held > 4<<20 {
+				t.Errorf("node %d still holds %d bytes of frames", n.number, held)
+			}
+		}
+	})
+}

@@ -215,6 +215,7 @@ type testNode struct {
 type testCluster struct {
 	t      *testing.T
 	pipes  *network.Pipes
+	tcp    bool
 	peers  map[int32]string
 	nodes  map[int32]*testNode
 	adjust func(*Config)
@@ -234,6 +235,13 @@ func newCluster(t *testing.T, size int, adjust func(*Config)) *testCluster {
 	}
 	t.Cleanup(c.stopAll)
 	return c
+}
+
+func (c *testCluster) network(node int32) network.Network {
+	if c.tcp {
+		return network.TCP()
+	}
+	return c.pipes.Host(fmt.Sprintf("node%d", node))
 }
 
 func (c *testCluster) startAll() {
@@ -286,7 +294,7 @@ func (n *testNode) tryStart() error {
 			n.fatal = err
 		}
 	}
-	n.pool = frame.NewPool(64 << 20)
+	n.pool = frame.NewPool(0)
 	n.log, err = log.Open(log.Config{
 		FS: fs, Dir: "data/log", Incarnation: identity.Incarnation, SegmentBytes: 1 << 20, TailBytes: 1 << 20,
 		Pool: n.pool, Logger: logger, Fatal: fatal,
@@ -294,7 +302,7 @@ func (n *testNode) tryStart() error {
 	if err != nil {
 		return err
 	}
-	host := n.cluster.pipes.Host(fmt.Sprintf("node%d", n.number))
+	host := n.cluster.network(n.number)
 	cut := new(atomic.Bool)
 	n.cut = cut
 	dial := host.Dial

@@ -11,6 +11,9 @@ import (
 // callPatience is how long a call waits for a connection before it fails.
 const callPatience = 250 * time.Millisecond
 
+// forever is for requests whose context ends them.
+const forever = time.Duration(1 << 62)
+
 // Call asks another node, or this one. Request and answer have at most MaxCall bytes.
 // An error of the other side's handler is a *RemoteError; ErrUnreachable says that
 // the request may or may not have been worked on.
@@ -25,12 +28,11 @@ func (e *Endpoint) Call(ctx context.Context, node int32, kind uint8, request []b
 	if err != nil {
 		return nil, err
 	}
-	atMost, left := time.Duration(1<<62), uint32(0)
+	left := uint32(0)
 	if deadline, ok := ctx.Deadline(); ok {
-		atMost = max(0, time.Until(deadline))
-		left = uint32(max(1, min(atMost.Milliseconds(), 1<<31)))
+		left = uint32(max(1, min(time.Until(deadline).Milliseconds(), 1<<31)))
 	}
-	head, err := k.ask(header{kind: kindCall, call: kind, count: left}, request, atMost, ctx.Done())
+	head, err := k.ask(header{kind: kindCall, call: kind, count: left}, request, forever, ctx.Done())
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("call of node %d: %w", node, ctx.Err())
 	}

@@ -130,7 +130,7 @@ func (k *link) write(buffers net.Buffers) error {
 	select {
 	case k.writing <- struct{}{}:
 	case <-k.done:
-		return k.err
+		return k.reason()
 	}
 	err := k.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err == nil {
@@ -139,8 +139,16 @@ func (k *link) write(buffers net.Buffers) error {
 	<-k.writing
 	if err != nil {
 		k.fail(err)
+		return k.reason()
 	}
-	return err
+	return nil
+}
+
+// reason returns why the link has failed, or nil.
+func (k *link) reason() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err
 }
 
 // answer is what a waiting caller gets.

@@ -148,8 +148,8 @@ func (m *message) release() {
 	}
 }
 
-// bodyTimeout is how long the rest of a message may take once it has begun.
-const bodyTimeout = 10 * time.Second
+// messageTimeout is how long a message may take once its first byte is there.
+const messageTimeout = 10 * time.Second
 
 // reader reads messages from one connection. Not for concurrent use.
 type reader struct {
@@ -160,12 +160,20 @@ type reader struct {
 	small    [appendHeadBytes]byte
 }
 
-func newReader(conn net.Conn, pool *frame.Pool) *reader {
-	return &reader{conn: conn, buffered: bufio.NewReaderSize(conn, 16<<10), pool: pool}
+func newReader(r io.Reader, pool *frame.Pool) *reader {
+	conn, _ := r.(net.Conn)
+	return &reader{conn: conn, buffered: bufio.NewReaderSize(r, 16<<10), pool: pool}
 }
 
 // next reads one message and verifies it. A small head is valid until the next call.
 func (r *reader) next() (message, error) {
+	if _, err := r.buffered.Peek(1); err != nil {
+		return message{}, err
+	}
+	timed, err := r.expect(headerBytes, false)
+	if err != nil {
+		return message{}, err
+	}
 	if _, err := io.ReadFull(r.buffered, r.first[:]); err != nil {
 		return message{}, err
 	}
@@ -173,13 +181,24 @@ func (r *reader) next() (message, error) {
 	if err != nil {
 		return message{}, err
 	}
-	if r.conn != nil && r.buffered.Buffered() < int(h.length)-headerBytes {
-		if err := r.conn.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-			return message{}, err
-		}
-		defer func() { _ = r.conn.SetReadDeadline(time.Time{}) }() // a broken connection shows at the next read
+	if timed, err = r.expect(int(h.length)-headerBytes, timed); err != nil {
+		return message{}, err
 	}
-	return r.body(h)
+	m, err := r.body(h)
+	if err == nil && timed {
+		if err = r.conn.SetReadDeadline(time.Time{}); err != nil {
+			m.release()
+		}
+	}
+	return m, err
+}
+
+// expect gives the next n bytes a deadline unless they are here already.
+func (r *reader) expect(n int, timed bool) (bool, error) {
+	if timed || r.conn == nil || r.buffered.Buffered() >= n {
+		return timed, nil
+	}
+	return true, r.conn.SetReadDeadline(time.Now().Add(messageTimeout))
 }
 
 // body reads what follows the header.
