@@ -217,8 +217,23 @@ func (r *reader) body(h header) (message, error) {
 	if !h.carriesEntries() || rest == 0 && h.count == 0 {
 		return m, nil
 	}
+	if rest < EntryHeaderBytes {
+		return message{}, fmt.Errorf("%d entries in %d bytes: %w", h.count, rest, errProtocol)
+	}
+	// Memory for the whole only when the first entry makes sense.
+	first, err := r.buffered.Peek(EntryHeaderBytes)
+	if err != nil {
+		return message{}, err
+	}
+	n, err := parseEntryHeader(first)
+	if err != nil {
+		return message{}, err
+	}
+	if left := rest - EntryHeaderBytes; n > left || h.count == 1 && n != left {
+		return message{}, fmt.Errorf("first of %d entries with %d bytes of %d: %w", h.count, n, left, errProtocol)
+	}
 	m.frame = r.pool.Get(rest)
-	_, err := io.ReadFull(r.buffered, m.frame.Bytes())
+	_, err = io.ReadFull(r.buffered, m.frame.Bytes())
 	if err == nil {
 		m.entries, err = parseEntries(m.frame.Bytes(), int(h.count))
 	}
@@ -274,14 +289,12 @@ func parseEntries(b []byte, count int) ([]Entry, error) {
 			return nil, fmt.Errorf("entry %d of %d begins %d bytes before the end: %w", i, count, len(b), errProtocol)
 		}
 		h := b[:EntryHeaderBytes]
-		n := binary.LittleEndian.Uint32(h[24:])
-		switch got := record.Castagnoli(0, h[4:]); {
-		case got != binary.LittleEndian.Uint32(h):
-			return nil, fmt.Errorf("entry %d: header crc %08x, computed %08x: %w", i, binary.LittleEndian.Uint32(h), got, errProtocol)
-		case binary.LittleEndian.Uint16(h[4:]) != entryMagic || h[6] != entryVersion:
-			return nil, fmt.Errorf("entry %d: format %x version %d: %w", i, h[4:6], h[6], errProtocol)
-		case uint64(n) > uint64(len(b)-EntryHeaderBytes):
-			return nil, fmt.Errorf("entry %d of %d bytes, %d are left: %w", i, n, len(b)-EntryHeaderBytes, errProtocol)
+		n, err := parseEntryHeader(h)
+		if err == nil && n > len(b)-EntryHeaderBytes {
+			err = fmt.Errorf("%d bytes, %d are left: %w", n, len(b)-EntryHeaderBytes, errProtocol)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("entry %d of %d: %w", i, count, err)
 		}
 		entries[i] = Entry{
 			Index:   binary.LittleEndian.Uint64(h[8:]),
@@ -298,6 +311,21 @@ func parseEntries(b []byte, count int) ([]Entry, error) {
 		return nil, fmt.Errorf("%d bytes after the last entry: %w", len(b), errProtocol)
 	}
 	return entries, nil
+}
+
+// parseEntryHeader checks the 64 bytes before a payload and returns its size.
+func parseEntryHeader(h []byte) (int, error) {
+	got, crc := record.Castagnoli(0, h[4:]), binary.LittleEndian.Uint32(h)
+	n := binary.LittleEndian.Uint32(h[24:])
+	switch {
+	case got != crc:
+		return 0, fmt.Errorf("header crc %08x, computed %08x: %w", crc, got, errProtocol)
+	case binary.LittleEndian.Uint16(h[4:]) != entryMagic || h[6] != entryVersion:
+		return 0, fmt.Errorf("format %x version %d: %w", h[4:6], h[6], errProtocol)
+	case n > MaxEntry:
+		return 0, fmt.Errorf("%d bytes, limit %d: %w", n, MaxEntry, errProtocol)
+	}
+	return int(n), nil
 }
 
 func checkPayload(e *Entry, tail, crc uint32) error {
