@@ -47,6 +47,7 @@ func newCluster(b *Broker) *cluster {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.reset()
 	b.config.Replication.Handle(callMeta, c.answerCall)
+	b.config.Replication.Handle(callSeen, c.answerSeen)
 	return c
 }
 

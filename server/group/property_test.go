@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -114,7 +115,7 @@ func (w *world) answer(a Answer) {
 	switch r := request.(type) {
 	case *Join:
 		result := a.Response.(*JoinResult)
-		if a.Err != nil && a.Err != ErrMemberIDRequired || result.MemberID == "" {
+		if a.Err != nil && !errors.Is(a.Err, ErrMemberIDRequired) || result.MemberID == "" {
 			return
 		}
 		w.members = slices.DeleteFunc(w.members, func(j joined) bool { return j.id == result.MemberID && j.group == r.Group })
@@ -160,7 +161,7 @@ func (w *world) failover(lost int) {
 	w.commit(len(w.flight) - lost)
 	w.flight = nil
 	for _, a := range w.leader.Follow().Answers {
-		if a.Err != ErrReset {
+		if !errors.Is(a.Err, ErrReset) {
 			w.t.Fatalf("Follow answers %v", a.Err)
 		}
 		delete(w.waiting, a.Token)

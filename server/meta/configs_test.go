@@ -117,18 +117,18 @@ func TestAlterConfigs(t *testing.T) {
 		"keep others":       {map[string]string{KeyRetentionMs: "5"}, []ConfigChange{set(KeyRetentionBytes, "6")}, map[string]string{KeyRetentionMs: "5", KeyRetentionBytes: "6"}, nil},
 		"delete":            {map[string]string{KeyRetentionMs: "5"}, []ConfigChange{{KeyRetentionMs, ConfigDelete, nil}}, map[string]string{}, nil},
 		"delete what isn't": {nil, []ConfigChange{{KeyRetentionMs, ConfigDelete, nil}}, map[string]string{}, nil},
-		"append to default": {nil, []ConfigChange{{KeyCleanupPolicy, ConfigAppend, text("compact")}}, map[string]string{KeyCleanupPolicy: "delete,compact"}, nil},
-		"append again":      {map[string]string{KeyCleanupPolicy: "compact"}, []ConfigChange{{KeyCleanupPolicy, ConfigAppend, text("compact")}}, map[string]string{KeyCleanupPolicy: "compact"}, nil},
-		"subtract":          {map[string]string{KeyCleanupPolicy: "compact,delete"}, []ConfigChange{{KeyCleanupPolicy, ConfigSubtract, text("compact")}}, map[string]string{KeyCleanupPolicy: "delete"}, nil},
-		"subtract all":      {map[string]string{KeyCleanupPolicy: "compact"}, []ConfigChange{{KeyCleanupPolicy, ConfigSubtract, text("compact")}}, nil, ErrInvalidConfig},
-		"append to number":  {nil, []ConfigChange{{KeyRetentionMs, ConfigAppend, text("1")}}, nil, ErrInvalidConfig},
+		"append to default": {nil, []ConfigChange{{KeyCleanupPolicy, ConfigAppend, new("compact")}}, map[string]string{KeyCleanupPolicy: "delete,compact"}, nil},
+		"append again":      {map[string]string{KeyCleanupPolicy: "compact"}, []ConfigChange{{KeyCleanupPolicy, ConfigAppend, new("compact")}}, map[string]string{KeyCleanupPolicy: "compact"}, nil},
+		"subtract":          {map[string]string{KeyCleanupPolicy: "compact,delete"}, []ConfigChange{{KeyCleanupPolicy, ConfigSubtract, new("compact")}}, map[string]string{KeyCleanupPolicy: "delete"}, nil},
+		"subtract all":      {map[string]string{KeyCleanupPolicy: "compact"}, []ConfigChange{{KeyCleanupPolicy, ConfigSubtract, new("compact")}}, nil, ErrInvalidConfig},
+		"append to number":  {nil, []ConfigChange{{KeyRetentionMs, ConfigAppend, new("1")}}, nil, ErrInvalidConfig},
 		"unknown":           {nil, []ConfigChange{set("nope", "1")}, nil, ErrInvalidConfig},
-		"append to unknown": {nil, []ConfigChange{{"nope", ConfigAppend, text("1")}}, nil, ErrInvalidConfig},
+		"append to unknown": {nil, []ConfigChange{{"nope", ConfigAppend, new("1")}}, nil, ErrInvalidConfig},
 		"bad value":         {nil, []ConfigChange{set(KeyRetentionMs, "x")}, nil, ErrInvalidConfig},
 		"one bad of two":    {nil, []ConfigChange{set(KeyRetentionBytes, "6"), set(KeyRetentionMs, "x")}, nil, ErrInvalidConfig},
 		"twice":             {nil, []ConfigChange{set(KeyRetentionMs, "5"), set(KeyRetentionMs, "6")}, nil, ErrInvalidRequest},
 		"no value":          {nil, []ConfigChange{{KeyRetentionMs, ConfigSet, nil}}, nil, ErrInvalidRequest},
-		"no operation":      {nil, []ConfigChange{{KeyRetentionMs, 9, text("5")}}, nil, ErrInvalidRequest},
+		"no operation":      {nil, []ConfigChange{{KeyRetentionMs, 9, new("5")}}, nil, ErrInvalidRequest},
 		"at odds":           {map[string]string{keyMaxCompactionLag: "5"}, []ConfigChange{set(keyMinCompactionLag, "6")}, nil, ErrInvalidConfig},
 	}
 	for name, test := range tests {
@@ -160,16 +160,16 @@ func TestAlterConfigs(t *testing.T) {
 
 func TestReplaceConfigs(t *testing.T) {
 	m := newMachine(t, nil)
-	mustCreate(t, m, CreateTopic{Name: "t", Partitions: 1, ReplicationFactor: -1, Configs: []Setting{{KeyRetentionMs, text("5")}}})
+	mustCreate(t, m, CreateTopic{Name: "t", Partitions: 1, ReplicationFactor: -1, Configs: []Setting{{KeyRetentionMs, new("5")}}})
 	topic := Resource{ResourceTopic, "t"}
-	if err := replace(t, m, topic, Setting{KeyRetentionBytes, text("7")}); err != nil {
+	if err := replace(t, m, topic, Setting{KeyRetentionBytes, new("7")}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]string{KeyRetentionBytes: "7"}, m.View().TopicByName("t").Configs); diff != "" {
 		t.Error(diff)
 	}
 	errs := map[error]error{
-		ErrInvalidConfig:  replace(t, m, topic, Setting{"nope", text("7")}),
+		ErrInvalidConfig:  replace(t, m, topic, Setting{"nope", new("7")}),
 		ErrInvalidRequest: replace(t, m, topic, Setting{KeyRetentionBytes, nil}),
 		ErrUnknownTopic:   replace(t, m, Resource{ResourceTopic, "u"}),
 		ErrInvalidTopic:   replace(t, m, Resource{ResourceTopic, "a/b"}),
@@ -234,11 +234,11 @@ func TestDescribeBroker(t *testing.T) {
 	m := newMachine(t, func(c *Config) {
 		c.BrokerConfigs = map[string]string{KeyNodeID: "1", KeyAutoCreateTopics: "false", KeyNumPartitions: "3"}
 	})
-	if err := alter(t, m, Resource{ResourceBroker, ""}, ConfigChange{"message.max.bytes", ConfigSet, text("2000")}); err != nil {
+	if err := alter(t, m, Resource{ResourceBroker, ""}, ConfigChange{"message.max.bytes", ConfigSet, new("2000")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{KeyNumPartitions, KeyListeners} {
-		if err := alter(t, m, Resource{ResourceBroker, "1"}, ConfigChange{name, ConfigSet, text("3")}); !errors.Is(err, ErrInvalidRequest) {
+		if err := alter(t, m, Resource{ResourceBroker, "1"}, ConfigChange{name, ConfigSet, new("3")}); !errors.Is(err, ErrInvalidRequest) {
 			t.Errorf("altering %s: error %v, wanted %v", name, err, ErrInvalidRequest)
 		}
 	}

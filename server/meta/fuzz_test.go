@@ -22,11 +22,11 @@ func FuzzReplay(f *testing.F) {
 	base := newMachine(f, nil)
 	mustCreate(f, base, CreateTopic{Name: "t", Partitions: 3, ReplicationFactor: -1})
 	for _, r := range []Request{
-		&CreateTopics{Topics: []CreateTopic{{Name: "u", Partitions: 2, ReplicationFactor: -1, Configs: []Setting{{KeyRetentionMs, text("5")}}}}},
+		&CreateTopics{Topics: []CreateTopic{{Name: "u", Partitions: 2, ReplicationFactor: -1, Configs: []Setting{{KeyRetentionMs, new("5")}}}}},
 		&CreatePartitions{Topics: []GrowTopic{{Name: "t", Count: 5}}}, &DeleteTopics{Topics: []TopicRef{{Name: "t"}}}, &AllocateProducerIDs{},
 		&RegisterBroker{Broker: Broker{Node: 9, Rack: "r", Listeners: []Listener{{"a", "b", 1}}}},
-		&AlterConfigs{Resources: []ReplaceConfigs{{Resource{ResourceTopic, "t"}, []Setting{{KeyRetentionMs, text("5")}}}}},
-		&AlterConfigs{Resources: []ReplaceConfigs{{Resource{ResourceBroker, ""}, []Setting{{"log.retention.ms", text("5")}}}}},
+		&AlterConfigs{Resources: []ReplaceConfigs{{Resource{ResourceTopic, "t"}, []Setting{{KeyRetentionMs, new("5")}}}}},
+		&AlterConfigs{Resources: []ReplaceConfigs{{Resource{ResourceBroker, ""}, []Setting{{"log.retention.ms", new("5")}}}}},
 	} {
 		for _, entry := range recordsOf(f, base, r) {
 			f.Add(entry)

@@ -15,8 +15,6 @@ import (
 	"github.com/stela-db/stela/log/record"
 )
 
-func text(s string) *string { return &s }
-
 // newMachine returns a machine of a three-node cluster with two data shards, and ids that count.
 func newMachine(t testing.TB, change func(*Config)) *Machine {
 	t.Helper()
@@ -264,7 +262,7 @@ func TestCreatePartitions(t *testing.T) {
 	m := newMachine(t, func(c *Config) { c.MaxTopicPartitions = 10; c.MaxPartitions = 14 })
 	mustCreate(t, m,
 		CreateTopic{Name: "a", Partitions: 3, ReplicationFactor: -1}, CreateTopic{Name: "full", Partitions: 2, ReplicationFactor: -1},
-		CreateTopic{Name: "store", Partitions: 1, ReplicationFactor: -1, Configs: []Setting{{KeyEventStore, text("true")}}},
+		CreateTopic{Name: "store", Partitions: 1, ReplicationFactor: -1, Configs: []Setting{{KeyEventStore, new("true")}}},
 	)
 	tests := map[string]struct {
 		topic GrowTopic
@@ -334,8 +332,8 @@ func TestEventStore(t *testing.T) {
 	m := newMachine(t, func(c *Config) { c.BrokerConfigs = map[string]string{KeyEventStoreTopics: "*-events, ledger"} })
 	mustCreate(t, m,
 		CreateTopic{Name: "plain", Partitions: 1, ReplicationFactor: -1}, CreateTopic{Name: "order-events", Partitions: -1, ReplicationFactor: -1},
-		CreateTopic{Name: "stock-events", Partitions: -1, ReplicationFactor: -1, Configs: []Setting{{KeyEventStore, text("false")}}},
-		CreateTopic{Name: "store", Partitions: 1, ReplicationFactor: -1, Configs: []Setting{{KeyEventStore, text("true")}, {KeyRetentionMs, text("1000")}}},
+		CreateTopic{Name: "stock-events", Partitions: -1, ReplicationFactor: -1, Configs: []Setting{{KeyEventStore, new("false")}}},
+		CreateTopic{Name: "store", Partitions: 1, ReplicationFactor: -1, Configs: []Setting{{KeyEventStore, new("true")}, {KeyRetentionMs, new("1000")}}},
 	)
 	want := map[string]TopicOptions{
 		"plain":        {RetentionMs: 604800000, RetentionBytes: -1, Delete: true},
@@ -357,7 +355,7 @@ func TestEventStore(t *testing.T) {
 			t.Errorf("setting %s of %s: error %v, wanted %v", value, name, err, ErrPolicyViolation)
 		}
 	}
-	if err := alter(t, m, Resource{ResourceTopic, "store"}, ConfigChange{KeyEventStore, ConfigSet, text("TRUE")}); err != nil {
+	if err := alter(t, m, Resource{ResourceTopic, "store"}, ConfigChange{KeyEventStore, ConfigSet, new("TRUE")}); err != nil {
 		t.Errorf("the same value is refused: %v", err)
 	}
 }
@@ -426,8 +424,8 @@ func TestRowsComeToTheState(t *testing.T) {
 			replay(&CreatePartitions{Topics: []GrowTopic{{Name: fmt.Sprint("topic.", i*57%300), Count: 7}}})
 		}
 		replay(&IncrementalAlterConfigs{Resources: []ChangeConfigs{
-			{Resource{ResourceTopic, fmt.Sprint("topic.", i*13%300)}, []ConfigChange{{KeyRetentionMs, ConfigSet, text(fmt.Sprint(i))}}},
-			{Resource{ResourceBroker, ""}, []ConfigChange{{"log.retention.ms", ConfigOperation(i % 2), text("77")}}},
+			{Resource{ResourceTopic, fmt.Sprint("topic.", i*13%300)}, []ConfigChange{{KeyRetentionMs, ConfigSet, new(fmt.Sprint(i))}}},
+			{Resource{ResourceBroker, ""}, []ConfigChange{{"log.retention.ms", ConfigOperation(i % 2), new("77")}}},
 		}})
 		replay(&AllocateProducerIDs{})
 	}

@@ -3,6 +3,7 @@ package meta
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/stela-db/stela/log/record"
 )
@@ -137,7 +138,7 @@ func (v *View) replayGrow(d *decoder, changed func(key, value []byte)) error {
 		return err
 	}
 	grown := *t
-	grown.Partitions = append(t.Partitions[:len(t.Partitions):len(t.Partitions)], added...)
+	grown.Partitions = append(slices.Clip(t.Partitions), added...)
 	v.addPartitions(&grown, len(t.Partitions))
 	v.setTopic(&grown)
 	changed(topicKey(t.ID), appendTopic(nil, &grown))
