@@ -209,7 +209,7 @@ func isS2(src []byte) bool {
 		return false
 	}
 	for src = src[n:]; len(src) > 1; {
-		step := 0
+		var step int
 		switch tag := src[0]; tag & 3 {
 		case 0:
 			step = literalBytes(src)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // MaxHeaderCount bounds the headers of one record.
@@ -37,9 +38,9 @@ type Header struct {
 
 // Header returns the value of the last header of that name and whether there is one.
 func (r *Record) Header(name string) ([]byte, bool) {
-	for i := len(r.Headers) - 1; i >= 0; i-- {
-		if string(r.Headers[i].Key) == name {
-			return r.Headers[i].Value, true
+	for _, h := range slices.Backward(r.Headers) {
+		if string(h.Key) == name {
+			return h.Value, true
 		}
 	}
 	return nil, false

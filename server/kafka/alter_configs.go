@@ -3,8 +3,9 @@ package kafka
 import (
 	"fmt"
 
-	"github.com/stela-db/stela/server/meta"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/meta"
 )
 
 // AlterConfigs (key 33), versions 0 to 2.

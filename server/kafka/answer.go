@@ -8,9 +8,10 @@ type answerWriter struct {
 	flexible bool
 }
 
-func (w *answerWriter) int8(v int8)   { w.bytes = append(w.bytes, byte(v)) }
 func (w *answerWriter) int16(v int16) { w.bytes = binary.BigEndian.AppendUint16(w.bytes, uint16(v)) }
+
 func (w *answerWriter) int32(v int32) { w.bytes = binary.BigEndian.AppendUint32(w.bytes, uint32(v)) }
+
 func (w *answerWriter) int64(v int64) { w.bytes = binary.BigEndian.AppendUint64(w.bytes, uint64(v)) }
 
 // arrayLength appends the length before an array or bytes.

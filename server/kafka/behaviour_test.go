@@ -2,13 +2,15 @@ package kafka_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
 	"time"
 
-	"github.com/stela-db/stela/server"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server"
 )
 
 func (w *walk) fetchVersion(version int16, name string, offset int64, change func(*kmsg.FetchRequest)) *kmsg.FetchRequest {
@@ -145,7 +147,8 @@ func TestAcksOfNothing(t *testing.T) {
 }
 
 func isTimeout(err error) bool {
-	timeout, ok := err.(net.Error)
+	var timeout net.Error
+	ok := errors.As(err, &timeout)
 	return ok && timeout.Timeout()
 }
 

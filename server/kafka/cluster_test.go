@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/stela-db/stela/server"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server"
 )
 
 // cluster runs three nodes in memory and returns the addresses of their Kafka listeners by node.

@@ -163,10 +163,8 @@ func (c *connection) start(api *api, h header) error {
 	c.busy = true
 	c.mu.Unlock()
 	began := time.Now()
-	c.workers.Add(1)
 	// Ends by itself when the request is answered, or when the connection's context or socket ends.
-	go func() {
-		defer c.workers.Done()
+	c.workers.Go(func() {
 		r := &request{header: h, connection: c, ctx: c.ctx}
 		err := c.handle(api, r, body, held)
 		if c.ctx.Err() == nil { // else the client went away, which is nobody's error
@@ -183,7 +181,7 @@ func (c *connection) start(api *api, h header) error {
 		c.busy = false
 		c.changed.Broadcast()
 		c.mu.Unlock()
-	}()
+	})
 	return nil
 }
 

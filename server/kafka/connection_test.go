@@ -17,10 +17,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stela-db/stela/internal/frame"
-	"github.com/stela-db/stela/internal/network"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
+
+	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/internal/network"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/meta"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/meta"
 )
 
 // CreatePartitions (key 37), versions 0 to 3.

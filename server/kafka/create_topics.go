@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/meta"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/meta"
 )
 
 // CreateTopics (key 19), versions 2 to 7.

@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/group"
 )
 
 // DeleteGroups (key 42), versions 0 to 2.

@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/log/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/log/record"
 )
 
 // DeleteRecords (key 21), versions 0 to 2.

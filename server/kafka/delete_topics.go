@@ -1,9 +1,10 @@
 package kafka
 
 import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/meta"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // DeleteTopics (key 20), versions 1 to 6.
@@ -37,7 +38,7 @@ func deleteTopics(r *request, in *kmsg.DeleteTopicsRequest) kmsg.Response {
 		t.ErrorCode, t.ErrorMessage = r.code(deleted.Err), message(deleted.Err)
 		t.TopicID = deleted.ID
 		if deleted.Name != "" || in.Version < 6 {
-			t.Topic = kmsg.StringPtr(deleted.Name)
+			t.Topic = new(deleted.Name)
 		}
 		out.Topics = append(out.Topics, t)
 	}

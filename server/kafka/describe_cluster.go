@@ -23,7 +23,7 @@ func describeCluster(r *request, in *kmsg.DescribeClusterRequest) kmsg.Response 
 		b := kmsg.NewDescribeClusterResponseBroker()
 		b.NodeID, b.Host, b.Port = e.node, e.host, e.port
 		if e.rack != "" {
-			b.Rack = kmsg.StringPtr(e.rack)
+			b.Rack = new(e.rack)
 		}
 		out.Brokers = append(out.Brokers, b)
 	}

@@ -5,9 +5,10 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/meta"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // DescribeConfigs (key 32), versions 1 to 4.
@@ -57,8 +58,9 @@ func configEntries(r *request, in *kmsg.DescribeConfigsRequestResource) ([]meta.
 			return nil, fmt.Errorf("this is broker %d, not %q: %w", r.broker().Node(), in.ResourceName, errOtherBroker)
 		}
 		return view.DescribeBroker(), nil
+	default:
+		return nil, fmt.Errorf("%s: %w", in.ResourceType, errResourceType)
 	}
-	return nil, fmt.Errorf("%s: %w", in.ResourceType, errResourceType)
 }
 
 func describedConfig(in *kmsg.DescribeConfigsRequest, entry *meta.ConfigEntry) kmsg.DescribeConfigsResponseResourceConfig {
@@ -68,7 +70,7 @@ func describedConfig(in *kmsg.DescribeConfigsRequest, entry *meta.ConfigEntry) k
 	c.Source = kmsg.ConfigSource(entry.Source)
 	c.ConfigType = kmsg.ConfigType(entry.Type)
 	if in.IncludeDocumentation {
-		c.Documentation = kmsg.StringPtr(entry.Documentation)
+		c.Documentation = new(entry.Documentation)
 	}
 	c.ConfigSynonyms = []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{}
 	if in.IncludeSynonyms {

@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/group"
 )
 
 // DescribeGroups (key 15), versions 0 to 5.

@@ -4,9 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/internal/metrics"
 	"github.com/stela-db/stela/server/broker"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // The keys that are handled apart: Produce is read piece by piece, Fetch is decoded and answered without copying,
@@ -128,7 +129,7 @@ func message(err error) *string {
 	if err == nil {
 		return nil
 	}
-	return kmsg.StringPtr(err.Error())
+	return new(err.Error())
 }
 
 const (

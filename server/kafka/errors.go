@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/group"
 	"github.com/stela-db/stela/server/meta"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Refusals that this front decides by itself.

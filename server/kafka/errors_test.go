@@ -10,9 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/group"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // declared returns the names of a package's exported errors.

@@ -102,7 +102,6 @@ func (f *fetching) read() (result *broker.FetchResult, held int64, err error) {
 		result.Release()
 		result = &broker.FetchResult{}
 		server.answers.give(held)
-		held = 0
 		wanted := min(bytes, server.limits.TotalAnswers)
 		if err := server.answers.take(f.request.ctx, wanted, server.limits.Wait); err != nil {
 			return result, 0, fmt.Errorf("%d bytes for a fetch answer: %w", bytes, err)

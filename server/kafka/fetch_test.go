@@ -9,9 +9,10 @@ import (
 	"net"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // decodeFetch decodes the body of a Fetch request.

@@ -99,15 +99,6 @@ func (f *fields) string() []byte {
 	return f.take(max(n, 0))
 }
 
-// nullableString takes a string, nil when it is null.
-func (f *fields) nullableString() []byte {
-	n := f.stringLength()
-	if n == -1 {
-		return nil
-	}
-	return f.take(n)
-}
-
 // count takes the length before an array of elements that take at least least bytes: -1 for null.
 func (f *fields) count(least int) int {
 	var n int64

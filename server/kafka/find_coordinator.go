@@ -1,9 +1,10 @@
 package kafka
 
 import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/group"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // FindCoordinator (key 10), versions 0 to 6.

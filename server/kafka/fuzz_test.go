@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stela-db/stela/server/kafka"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/kafka"
 )
 
 // FuzzConnection sends bytes to a node as a client would and says no more. The node answers what it understands, closes

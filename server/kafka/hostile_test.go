@@ -12,9 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // bomb returns a small batch whose records are as many zeroes once they are decompressed.

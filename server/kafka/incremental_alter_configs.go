@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/meta"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/meta"
 )
 
 // IncrementalAlterConfigs (key 44), versions 0 and 1.

@@ -3,8 +3,9 @@ package kafka
 import (
 	"errors"
 
-	"github.com/stela-db/stela/server/broker"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/broker"
 )
 
 // InitProducerID (key 22), versions 0 to 5.

@@ -4,8 +4,9 @@ import (
 	"net"
 	"time"
 
-	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/group"
 )
 
 // JoinGroup (key 11), versions 0 to 9.
@@ -53,7 +54,7 @@ func joinGroup(r *request, in *kmsg.JoinGroupRequest) kmsg.Response {
 		return out
 	}
 	out.MemberID, out.Generation, out.LeaderID, out.SkipAssignment = result.MemberID, result.Generation, result.Leader, result.SkipAssignment
-	out.Protocol, out.ProtocolType = kmsg.StringPtr(result.Protocol), kmsg.StringPtr(result.ProtocolType)
+	out.Protocol, out.ProtocolType = new(result.Protocol), new(result.ProtocolType)
 	for _, m := range result.Members {
 		member := kmsg.NewJoinGroupResponseMember()
 		member.MemberID, member.InstanceID, member.ProtocolMetadata = m.ID, optional(m.InstanceID), m.Metadata

@@ -86,8 +86,9 @@ func (f *field) memory() int {
 		return max(f.bytes, 8)
 	case kindString:
 		return 16
+	default: // slices
+		return 24
 	}
-	return 24
 }
 
 // memoryElement returns about how many bytes kmsg allocates for one element of an array.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"encoding/binary"
 	"net"
+	"slices"
 
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/meta"
@@ -115,10 +116,8 @@ func (l *leaderHints) appendLeader(out *answerWriter, c *connection, tag byte, t
 	out.int32(node)
 	out.int32(epoch)
 	out.noTags()
-	for _, known := range l.nodes {
-		if known == node {
-			return
-		}
+	if slices.Contains(l.nodes, node) {
+		return
 	}
 	l.nodes = append(l.nodes, node)
 }

@@ -3,8 +3,9 @@ package kafka
 import (
 	"strings"
 
-	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/group"
 )
 
 // ListGroups (key 16), versions 0 to 5.

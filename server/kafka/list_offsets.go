@@ -1,9 +1,10 @@
 package kafka
 
 import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ListOffsets (key 2), versions 1 to 9.

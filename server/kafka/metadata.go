@@ -5,10 +5,11 @@ import (
 	"errors"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/meta"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Metadata (key 3), versions 0 to 12.
@@ -40,13 +41,13 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port = e.node, e.host, e.port
 		if e.rack != "" {
-			b.Rack = kmsg.StringPtr(e.rack)
+			b.Rack = new(e.rack)
 		}
 		out.Brokers = append(out.Brokers, b)
 	}
 	out.ControllerID = r.connection.controller(brokers)
 	if id := r.broker().ClusterID(); id != "" {
-		out.ClusterID = kmsg.StringPtr(id)
+		out.ClusterID = new(id)
 	}
 	if in.IncludeClusterAuthorizedOperations {
 		out.AuthorizedOperations = clusterOperations
@@ -112,7 +113,7 @@ func (m *metadataAnswer) refused(in *kmsg.MetadataRequestTopic, err error) kmsg.
 	t.Topic, t.TopicID = in.Topic, in.TopicID
 	const takesNull = 12
 	if t.Topic == nil && m.in.Version < takesNull {
-		t.Topic = kmsg.StringPtr("")
+		t.Topic = new("")
 	}
 	t.Partitions = []kmsg.MetadataResponseTopicPartition{}
 	return t
@@ -120,7 +121,7 @@ func (m *metadataAnswer) refused(in *kmsg.MetadataRequestTopic, err error) kmsg.
 
 func (m *metadataAnswer) topic(topic *meta.Topic) kmsg.MetadataResponseTopic {
 	t := kmsg.NewMetadataResponseTopic()
-	t.Topic, t.TopicID = kmsg.StringPtr(topic.Name), topic.ID
+	t.Topic, t.TopicID = new(topic.Name), topic.ID
 	if m.in.IncludeTopicAuthorizedOperations {
 		t.AuthorizedOperations = topicOperations
 	}

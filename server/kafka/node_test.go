@@ -9,8 +9,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/stela-db/stela/server"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stela-db/stela/server"
 )
 
 // node runs a single node in memory and returns the address of its Kafka listener.

@@ -3,9 +3,10 @@ package kafka
 import (
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/group"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // OffsetCommit (key 8), versions 2 to 9.

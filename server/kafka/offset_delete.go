@@ -1,9 +1,10 @@
 package kafka
 
 import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/group"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // OffsetDelete (key 47), version 0.

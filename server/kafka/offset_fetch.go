@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/group"
 )
 
 // OffsetFetch (key 9), versions 1 to 9.
@@ -39,7 +40,7 @@ func offsetFetch(r *request, in *kmsg.OffsetFetchRequest) kmsg.Response {
 		for _, p := range results[i].Partitions {
 			partition := kmsg.NewOffsetFetchResponseTopicPartition()
 			partition.Partition, partition.Offset, partition.LeaderEpoch = p.Index, int64(p.Offset), p.LeaderEpoch
-			partition.Metadata, partition.ErrorCode = kmsg.StringPtr(p.Metadata), code
+			partition.Metadata, partition.ErrorCode = new(p.Metadata), code
 			topic.Partitions = append(topic.Partitions, partition)
 		}
 		out.Topics = append(out.Topics, topic)
@@ -64,7 +65,7 @@ func fetchedGroup(r *request, in *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetch
 		for _, p := range results[i].Partitions {
 			partition := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 			partition.Partition, partition.Offset, partition.LeaderEpoch = p.Index, int64(p.Offset), p.LeaderEpoch
-			partition.Metadata = kmsg.StringPtr(p.Metadata)
+			partition.Metadata = new(p.Metadata)
 			topic.Partitions = append(topic.Partitions, partition)
 		}
 		out.Topics = append(out.Topics, topic)

@@ -60,12 +60,10 @@ func (c *connection) produce(api *api, h header) error {
 	}
 	if c.producer == nil {
 		c.producer = newProducer(c.server.config.Broker)
-		c.workers.Add(1)
 		// Ends when the connection does.
-		go func() {
-			defer c.workers.Done()
+		c.workers.Go(func() {
 			c.writeProduced()
-		}()
+		})
 	}
 	answer := &produceAnswer{connection: c, api: api, version: h.version, correlation: h.correlation}
 	answer.open.Store(1) // the reader's

@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // idle is a server that does not listen and has no broker.
@@ -252,8 +253,7 @@ func FuzzProduce(f *testing.F) {
 		for _, a := range answers {
 			readProduceAnswer(t, a, version)
 		}
-		var timeout net.Error
-		if errors.As(err, &timeout) {
+		if _, ok := errors.AsType[net.Error](err); ok {
 			t.Fatal(err)
 		}
 	})

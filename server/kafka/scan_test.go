@@ -24,7 +24,7 @@ func fill(random *rand.Rand, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(random, v.Elem())
 	case reflect.Struct:
-		if tags, ok := v.Addr().Interface().(*kmsg.Tags); ok {
+		if tags, ok := reflect.TypeAssert[*kmsg.Tags](v.Addr()); ok {
 			*tags = kmsg.Tags{}
 			if random.IntN(2) == 0 {
 				tags.Set(uint32(50+random.IntN(100)), []byte("tag"))

@@ -73,12 +73,10 @@ func NewServer(config Config) (*Server, error) {
 func (s *Server) Serve() error {
 	failures := make(chan error, len(s.config.Listeners))
 	for i := range s.config.Listeners {
-		s.running.Add(1)
 		// Ends when the listener is closed, by Close.
-		go func() {
-			defer s.running.Done()
+		s.running.Go(func() {
 			failures <- s.accept(&s.config.Listeners[i])
-		}()
+		})
 	}
 	var err error
 	for range s.config.Listeners {
@@ -93,14 +91,15 @@ func (s *Server) accept(listener *Bound) error {
 	pause := 5 * time.Millisecond
 	for {
 		conn, err := listener.Accept()
-		switch {
-		case err == nil:
+		if err == nil {
 			pause = 5 * time.Millisecond
 			s.welcome(listener, conn)
 			continue
-		case s.ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
+		}
+		if s.ctx.Err() != nil {
+			return nil //nolint:nilerr // Close closed the listener: this is how it ends
+		}
+		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("kafka listener %q: %w", listener.Advertised.Name, err)
 		}
 		// Out of file descriptors, most likely: what is open goes on.
@@ -110,7 +109,6 @@ func (s *Server) accept(listener *Bound) error {
 		case <-timer.C:
 		case <-s.ctx.Done():
 			timer.Stop()
-			return nil
 		}
 		pause = min(2*pause, longestPause)
 	}

@@ -1,8 +1,9 @@
 package kafka
 
 import (
-	"github.com/stela-db/stela/server/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/server/group"
 )
 
 // SyncGroup (key 14), versions 0 to 5.
@@ -28,7 +29,7 @@ func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 	out.ErrorCode = r.groupCode(err)
 	out.MemberAssignment = []byte{}
 	if result, ok := response.(*group.SyncResult); ok && result != nil && err == nil {
-		out.ProtocolType, out.Protocol = kmsg.StringPtr(result.ProtocolType), kmsg.StringPtr(result.Protocol)
+		out.ProtocolType, out.Protocol = new(result.ProtocolType), new(result.Protocol)
 		if result.Assignment != nil {
 			out.MemberAssignment = result.Assignment
 		}

@@ -27,7 +27,7 @@ func walkMetadata(w *walk) {
 	name := w.name(3)
 	topic := func(name string) []kmsg.MetadataRequestTopic {
 		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = kmsg.StringPtr(name)
+		t.Topic = new(name)
 		return []kmsg.MetadataRequestTopic{t}
 	}
 	in := kmsg.NewPtrMetadataRequest()
@@ -98,7 +98,7 @@ func walkCreateTopics(w *walk) {
 	add(name+"-no-partitions", 0, 1)
 	add(w.name(19), 1, 1)
 	config := kmsg.NewCreateTopicsRequestTopicConfig()
-	config.Name, config.Value = "retention.ms", kmsg.StringPtr("soon")
+	config.Name, config.Value = "retention.ms", new("soon")
 	bad := add(name+"-config", 1, 1)
 	bad.Configs = append(bad.Configs, config)
 	add(name+"-defaults", -1, -1)
@@ -110,7 +110,7 @@ func walkCreateTopics(w *walk) {
 			w.want("message", (out.Topics[i].ErrorMessage != nil) == (code != 0), out.Topics[i])
 		}
 		t := out.Topics[0]
-		w.want("configs", w.version < 5 || t.Configs != nil && len(t.Configs) > 5 && t.NumPartitions == 3 && t.ReplicationFactor == 1, t)
+		w.want("configs", w.version < 5 || len(t.Configs) > 5 && t.NumPartitions == 3 && t.ReplicationFactor == 1, t)
 		w.want("id", w.version < 7 || (t.TopicID != [16]byte{}) == (want == "done"), t)
 		in.ValidateOnly = false
 	}
@@ -123,7 +123,7 @@ func walkDeleteTopics(w *walk) {
 	in.TopicNames = []string{name, name + "-missing"}
 	for _, n := range in.TopicNames {
 		t := kmsg.NewDeleteTopicsRequestTopic()
-		t.Topic = kmsg.StringPtr(n)
+		t.Topic = new(n)
 		in.Topics = append(in.Topics, t)
 	}
 	out := w.ask(in).(*kmsg.DeleteTopicsResponse)
@@ -207,7 +207,7 @@ func walkAlterConfigs(w *walk) {
 		resource := kmsg.NewAlterConfigsRequestResource()
 		resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, t
 		config := kmsg.NewAlterConfigsRequestResourceConfig()
-		config.Name, config.Value = "retention.ms", kmsg.StringPtr("12345")
+		config.Name, config.Value = "retention.ms", new("12345")
 		resource.Configs = append(resource.Configs, config)
 		in.Resources = append(in.Resources, resource)
 	}
@@ -220,7 +220,7 @@ func walkAlterConfigs(w *walk) {
 		w.want("value", w.retention(name) == want, w.retention(name))
 		in.ValidateOnly = false
 	}
-	in.Resources[0].Configs[0].Value = kmsg.StringPtr("soon")
+	in.Resources[0].Configs[0].Value = new("soon")
 	w.code("a value that cannot be", w.ask(in).(*kmsg.AlterConfigsResponse).Resources[0].ErrorCode, 40)
 }
 
@@ -230,7 +230,7 @@ func walkIncrementalAlterConfigs(w *walk) {
 	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
 	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, name
 	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-	config.Name, config.Value = "retention.ms", kmsg.StringPtr("12345")
+	config.Name, config.Value = "retention.ms", new("12345")
 	resource.Configs = append(resource.Configs, config)
 	in.Resources = append(in.Resources, resource)
 	before := w.retention(name)
@@ -239,6 +239,6 @@ func walkIncrementalAlterConfigs(w *walk) {
 	in.Resources[0].Configs[0].Op, in.Resources[0].Configs[0].Value = kmsg.IncrementalAlterConfigOpDelete, nil
 	w.code("delete", w.ask(in).(*kmsg.IncrementalAlterConfigsResponse).Resources[0].ErrorCode, 0)
 	w.want("default again", w.retention(name) == before, w.retention(name))
-	in.Resources[0].Configs[0] = kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: "no.such.config", Value: kmsg.StringPtr("1")}
+	in.Resources[0].Configs[0] = kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: "no.such.config", Value: new("1")}
 	w.code("a config that is not there", w.ask(in).(*kmsg.IncrementalAlterConfigsResponse).Resources[0].ErrorCode, 40)
 }

@@ -33,7 +33,7 @@ func (w *walk) sync(group string, joined *kmsg.JoinGroupResponse) {
 	in := kmsg.NewPtrSyncGroupRequest()
 	in.SetVersion(w.clamp(0, 5))
 	in.Group, in.Generation, in.MemberID = group, joined.Generation, joined.MemberID
-	in.ProtocolType, in.Protocol = kmsg.StringPtr("consumer"), kmsg.StringPtr("range")
+	in.ProtocolType, in.Protocol = new("consumer"), new("range")
 	assignment := kmsg.NewSyncGroupRequestGroupAssignment()
 	assignment.MemberID, assignment.MemberAssignment = joined.MemberID, []byte("assignment")
 	in.GroupAssignment = append(in.GroupAssignment, assignment)
@@ -90,7 +90,7 @@ func (w *walk) commitRequest(group, topic string, offset int64) *kmsg.OffsetComm
 		t := kmsg.NewOffsetCommitRequestTopic()
 		t.Topic = name
 		p := kmsg.NewOffsetCommitRequestTopicPartition()
-		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = 1, offset, -1, kmsg.StringPtr("note")
+		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = 1, offset, -1, new("note")
 		t.Partitions = append(t.Partitions, p)
 		in.Topics = append(in.Topics, t)
 	}
@@ -107,7 +107,7 @@ func walkOffsetCommit(w *walk) {
 	out = w.ask(in).(*kmsg.OffsetCommitResponse)
 	w.want("a stranger", out.Topics[0].Partitions[0].ErrorCode == 25 || out.Topics[0].Partitions[0].ErrorCode == 22, out)
 	long := w.commitRequest(group, name, 6)
-	long.Topics[0].Partitions[0].Metadata = kmsg.StringPtr(string(make([]byte, 5000)))
+	long.Topics[0].Partitions[0].Metadata = new(string(make([]byte, 5000)))
 	w.code("long metadata", w.ask(long).(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode, 12)
 }
 

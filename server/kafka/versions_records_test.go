@@ -150,6 +150,6 @@ func walkInitProducerID(w *walk) {
 	first := w.ask(in).(*kmsg.InitProducerIDResponse)
 	second := w.ask(in).(*kmsg.InitProducerIDResponse)
 	w.want("two ids", first.ErrorCode == 0 && second.ErrorCode == 0 && first.ProducerID >= 0 && second.ProducerID != first.ProducerID && first.ProducerEpoch == 0, first)
-	in.TransactionalID = kmsg.StringPtr("transaction")
+	in.TransactionalID = new("transaction")
 	w.code("a transactional id", w.ask(in).(*kmsg.InitProducerIDResponse).ErrorCode, 35)
 }

@@ -7,8 +7,9 @@ import (
 	"net"
 	"testing"
 
-	"github.com/stela-db/stela/log/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/log/record"
 )
 
 // ask sends a request as a client does and returns the answer.
