@@ -17,14 +17,24 @@ import (
 type modelShard struct {
 	first, last record.Index // 0 when empty
 	entries     map[record.Index]Entry
+	backfilled  map[record.Index]bool // final, whatever Raft does at their places meanwhile
 	applied     record.Index
 	told        bool
 }
 
 func (m *modelShard) clone() *modelShard {
 	c := *m
-	c.entries = maps.Clone(m.entries)
+	c.entries, c.backfilled = maps.Clone(m.entries), maps.Clone(m.backfilled)
 	return &c
+}
+
+// drop takes back the entries in [from, last].
+func (m *modelShard) drop(from, last record.Index) {
+	for i := from; i <= last; i++ {
+		if !m.backfilled[i] {
+			delete(m.entries, i)
+		}
+	}
 }
 
 // model drives a log and remembers, after every record that it queued, what a log that
@@ -51,7 +61,7 @@ var modelShards = []record.Shard{0, 1}
 func newModel(l *Log, seed uint64) *model {
 	m := &model{log: l, random: rand.New(rand.NewPCG(seed, 7)), term: 1, now: map[record.Shard]*modelShard{}, upTo: newUpTo(), gone: map[goneEntry]bool{}}
 	for _, s := range modelShards {
-		m.now[s] = &modelShard{entries: map[record.Index]Entry{}}
+		m.now[s] = &modelShard{entries: map[record.Index]Entry{}, backfilled: map[record.Index]bool{}}
 	}
 	m.note()
 	return m
@@ -108,6 +118,9 @@ func (m *model) append(t testing.TB, number record.Shard) {
 		if m.random.IntN(8) == 0 {
 			e = Entry{Index: next, Term: m.term, Kind: 1, Payload: bytes.Repeat([]byte{byte(next)}, m.random.IntN(100))}
 		}
+		if again, ok := s.entries[next]; ok {
+			e = again // was backfilled before a crash, and now Raft brings the same
+		}
 		entries = append(entries, e)
 		next++
 	}
@@ -126,9 +139,7 @@ func (m *model) forgetAll(number record.Shard) {
 		return
 	}
 	if s.told {
-		for i := max(s.applied+1, s.first); i <= s.last; i++ {
-			delete(s.entries, i)
-		}
+		s.drop(max(s.applied+1, s.first), s.last)
 	}
 	s.first, s.last = 0, 0
 	m.note()
@@ -140,10 +151,7 @@ func (m *model) truncate(t testing.TB, number record.Shard) {
 		return
 	}
 	from := max(s.applied+1, s.first, s.last-min(s.last, record.Index(m.random.IntN(6))))
-	last := s.last
-	for i := from; i <= last; i++ {
-		delete(s.entries, i)
-	}
+	s.drop(from, s.last)
 	if s.last = from - 1; s.last < s.first {
 		s.first, s.last = 0, 0
 	}
@@ -178,6 +186,51 @@ func (m *model) apply(number record.Shard) {
 		s.told = true
 		m.log.Shard(number).SetApplied(s.applied)
 	}
+}
+
+// install does what a follower does that was too far behind: it drops what it had not applied,
+// backfills what a peer has, and begins a new window after that. It returns the durable state.
+func (m *model) install(t testing.TB, number record.Shard) int {
+	s, shard := m.now[number], m.log.Shard(number)
+	if s.last > s.applied {
+		from := max(s.applied+1, s.first)
+		s.drop(from, s.last)
+		if s.last = from - 1; s.last < s.first {
+			s.first, s.last = 0, 0
+		}
+		m.note()
+		if err := shard.Truncate(from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.term++
+	next := s.applied + 1
+	for range 1 + m.random.IntN(4) {
+		var batch []Entry
+		for range 1 + m.random.IntN(3) {
+			e := entry(next, m.term, m.random.IntN(3000))
+			batch = append(batch, e)
+			s.entries[e.Index], s.backfilled[e.Index] = e, true
+			m.note()
+			next++
+		}
+		if err := shard.Backfill(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := shard.WaitBackfill(); err != nil {
+		t.Fatal(err)
+	}
+	s.applied, s.told = next-1, true
+	shard.SetApplied(s.applied)
+	if s.last != 0 {
+		s.first, s.last = 0, 0
+		m.note()
+		if err := shard.Forget(1 << 40); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return len(m.states) - 1
 }
 
 // remove removes an old segment, if the log lets it.
@@ -225,7 +278,13 @@ func (m *model) wait(t testing.TB, number record.Shard) int {
 // step does something, and returns the state that is known to be durable after it.
 func (m *model) step(t testing.TB) int {
 	number := modelShards[m.random.IntN(len(modelShards))]
-	switch m.random.IntN(22) {
+	switch m.random.IntN(25) {
+	case 22:
+		if m.random.IntN(4) == 0 {
+			return m.install(t, number)
+		}
+	case 23, 24:
+		m.log.writer.note() // as if the log had been idle
 	case 20:
 		m.remove(t)
 	case 21:
@@ -255,7 +314,13 @@ func matches(l *Log, state map[record.Shard]*modelShard, gone map[goneEntry]bool
 			return fmt.Sprintf("shard %d: window %d to %d, wanted %d to %d", number, s.First(), s.Last(), want.first, want.last)
 		}
 		var found []record.Index
-		if err := s.Scan(0, 1<<40, func(info EntryInfo, _ []byte) error { found = append(found, info.Index); return nil }); err != nil {
+		if err := s.Scan(0, 1<<40, func(info EntryInfo, _ []byte) error {
+			found = append(found, info.Index)
+			if term := want.entries[info.Index].Term; term != info.Term {
+				return fmt.Errorf("entry %d has term %d, wanted %d", info.Index, info.Term, term)
+			}
+			return nil
+		}); err != nil {
 			return fmt.Sprintf("shard %d: %v", number, err)
 		}
 		if wanted := without(want, number, gone, found); !slices.Equal(found, wanted) {
