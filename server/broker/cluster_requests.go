@@ -19,8 +19,6 @@ const (
 	metaBatchBytes = 1 << 20
 	// metaTimeout bounds a request whose caller did not say how long it waits.
 	metaTimeout = 30 * time.Second
-	// spreadTimeout bounds the wait for the other nodes after a change.
-	spreadTimeout = time.Second
 	// metaRetry is how long to wait before the leader is asked for again when nothing tells of a change.
 	metaRetry = 50 * time.Millisecond
 )
@@ -88,6 +86,9 @@ func (c *cluster) decide(calls []*metaCall) int {
 		}
 	}
 	err := c.commit(notes, term)
+	if err == nil && len(notes) > 0 {
+		c.spread(fork.View().Version())
+	}
 	for i := range answers {
 		answers[i].version = fork.View().Version()
 		if err != nil {
@@ -116,26 +117,11 @@ func (c *cluster) commit(notes []byte, term record.Term) error {
 	}
 	switch {
 	case err == nil:
-		c.spread()
 		return nil
 	case errors.Is(err, replication.ErrNotLeader), errors.Is(err, replication.ErrSkipped), errors.Is(err, replication.ErrNotReady):
 		return ErrNotController
 	default:
 		return fmt.Errorf("metadata: %w: %w", ErrTimedOut, err)
-	}
-}
-
-// spread makes the other nodes apply what was committed just now: they learn of a commit
-// with the next entry, and without one only after Raft's commit timeout, in which a client
-// that made a topic here would not find it there. A change is a success without it.
-func (c *cluster) spread() {
-	if len(c.broker.nodes) < 2 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, spreadTimeout)
-	defer cancel()
-	if err := c.group.Barrier(ctx); err != nil {
-		c.broker.logger.Debug("metadata is spread with the next change", "error", err)
 	}
 }
 
