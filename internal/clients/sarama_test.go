@@ -91,9 +91,9 @@ func (m *saramaMember) ConsumeClaim(session sarama.ConsumerGroupSession, claim s
 				return nil
 			}
 			session.MarkMessage(message, "m")
-			session.Commit()
 			m.values <- string(message.Value)
 		case <-session.Context().Done():
+			session.Commit()
 			return nil
 		}
 	}
