@@ -24,6 +24,10 @@ const (
 
 	// maxAnswerBytes bounds what is read of one answer.
 	maxAnswerBytes = 256 << 20
+
+	// topicPatience is how long a topic that a node does not know is asked for again:
+	// one that was just created may not have come to every node.
+	topicPatience = 5 * time.Second
 )
 
 // An answer is what the HTTP door said.
@@ -142,18 +146,19 @@ func (s *Stream) read(ctx context.Context, request ReadRequest) ([]Event, int64,
 
 // ask sends a request until a node answers it for good: connection errors, 503 (no
 // leader) and 504 (outcome unknown) are asked again, of the next node, with a
-// growing pause, until ctx ends.
+// growing pause, until ctx ends; an unknown topic likewise, but not for long.
 func (c *Client) ask(ctx context.Context, build func(ctx context.Context, base string) (*http.Request, error)) (answer, error) {
-	pause := firstBackoff
+	pause, began := firstBackoff, time.Now()
 	for attempt := 1; ; attempt++ {
 		door := c.door.Load()
 		address := c.config.HTTP[int(door)%len(c.config.HTTP)]
 		got, err := c.askOnce(ctx, address, build)
-		if err == nil && got.status != http.StatusServiceUnavailable && got.status != http.StatusGatewayTimeout && got.status != http.StatusBadGateway {
-			return got, nil
-		}
 		if err == nil {
-			err = got.refusal()
+			refusal := got.refusal()
+			if !refusal.isPassing(time.Since(began)) {
+				return got, nil
+			}
+			err = refusal
 		}
 		c.door.CompareAndSwap(door, door+1)
 		if attempt%len(c.config.HTTP) != 0 {
@@ -199,7 +204,17 @@ func (c *Client) askOnce(ctx context.Context, address string, build func(ctx con
 const (
 	problemPrefix = "urn:stela:problem:"
 	noStream      = "no-stream"
+	unknownTopic  = "unknown-topic"
 )
+
+// isPassing reports whether another attempt may end differently, after so much time.
+func (e *StatusError) isPassing(waited time.Duration) bool {
+	switch e.Status {
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway:
+		return true
+	}
+	return e.Kind == unknownTopic && waited < topicPatience
+}
 
 // refusal makes an error of a problem document (RFC 9457) or of the bare status.
 func (a answer) refusal() *StatusError {

@@ -159,7 +159,6 @@ func TestRefusals(t *testing.T) {
 		sent   int64
 	}{
 		"not an event store": {http.StatusConflict, `{"type":"urn:stela:problem:not-event-store","title":"the topic keeps no streams"}`, "http 409: the topic keeps no streams", 1},
-		"no topic":           {http.StatusNotFound, `{"type":"urn:stela:problem:unknown-topic","title":"no such topic","detail":"t"}`, "http 404: no such topic: t", 1},
 		"bad request":        {http.StatusBadRequest, `not json`, "http 400: Bad Request", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,13 +216,27 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadOfNothing(t *testing.T) {
-	d := newDoor(t, answer(http.StatusNotFound, `{"type":"urn:stela:problem:no-stream"}`), answer(http.StatusNotFound, `{"type":"urn:stela:problem:unknown-topic"}`))
+	d := newDoor(t, answer(http.StatusNotFound, `{"type":"urn:stela:problem:unknown-topic"}`), answer(http.StatusNotFound, `{"type":"urn:stela:problem:no-stream"}`))
 	stream := open(t, d).Stream("t", "k")
 	if _, head, err := stream.Read(t.Context(), client.ReadRequest{}); !errors.Is(err, client.ErrNoStream) || head != -1 {
 		t.Errorf("head %d, %v", head, err)
 	}
-	if _, _, err := stream.Read(t.Context(), client.ReadRequest{}); err == nil || errors.Is(err, client.ErrNoStream) {
-		t.Errorf("an unknown topic: %v", err)
+	if d.requests.Load() != 2 {
+		t.Error("a topic that one node did not know yet was not asked for again")
+	}
+}
+
+// A topic that nobody knows is an error, once it had time to come to every node.
+func TestUnknownTopic(t *testing.T) {
+	d := newDoor(t, answer(http.StatusNotFound, `{"type":"urn:stela:problem:unknown-topic","title":"no such topic","detail":"t"}`))
+	c := open(t, d)
+	began := time.Now()
+	_, err := c.Stream("t", "k").Append(t.Context(), 3, one)
+	if err == nil || !strings.HasSuffix(err.Error(), "http 404: no such topic: t") || d.requests.Load() < 3 {
+		t.Errorf("got %v after %d requests", err, d.requests.Load())
+	}
+	if waited := time.Since(began); waited > 15*time.Second {
+		t.Errorf("it took %v", waited)
 	}
 }
 

@@ -290,33 +290,20 @@ func (c Config) run(ctx context.Context, role string) error {
 	if err != nil {
 		return err
 	}
-	service := framework.New(definition, framework.Config{
+	run := framework.Config{
 		Client: log, Topics: Topics(), State: c.StateOf(role), Address: address, Listen: c.Listen, Now: c.Now, Logger: logger,
-	})
+	}
+	if role == event.Inventory {
+		run.First = inventory.Opening(rules(), c.Opening)
+	}
+	service := framework.New(definition, run)
 	switch role {
 	case event.Inventory:
 		inventory.Serve(service, rules())
-		return c.runInventory(ctx, service)
 	case event.Query:
 		query.Serve(service, c.Now)
 	}
 	return service.Run(ctx)
-}
-
-// runInventory runs the service and receives the opening stock when it is ready.
-func (c Config) runInventory(ctx context.Context, service *framework.Service) error {
-	ctx, cancel := context.WithCancel(ctx)
-	opened := make(chan error, 1)
-	go func() { // ends with ctx at the latest
-		err := inventory.Open(ctx, service, rules(), c.Opening)
-		if err != nil {
-			cancel()
-		}
-		opened <- err
-	}()
-	err := service.Run(ctx)
-	cancel()
-	return errors.Join(err, <-opened)
 }
 
 func (c Config) runGateway(ctx context.Context, log *client.Client, address string, logger *slog.Logger) error {

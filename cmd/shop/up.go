@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -135,12 +133,8 @@ func (u *up) waitForLog(ctx context.Context, config client.Config) error {
 	defer log.Close()
 	waiting, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
-	err = log.Ping(waiting)
-	if err == nil || ctx.Err() != nil {
-		return nil
-	}
-	if errors.Is(err, context.DeadlineExceeded) || slices.Contains(u.Brokers, client.DefaultBroker) {
+	if err := log.Ping(waiting); err != nil && ctx.Err() == nil {
 		return command.Advise(err, "start the log with 'stela serve' or name its addresses with --brokers and --http")
 	}
-	return err
+	return nil
 }

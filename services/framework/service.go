@@ -35,6 +35,9 @@ type Config struct {
 	Address string
 	// Listen opens the listener. Default: TCP.
 	Listen func(address string) (net.Listener, error)
+	// First are commands that are decided at every start, before the inputs and before
+	// the service is ready. Their ids make them count once.
+	First []event.Recorded
 	// Now is the clock that events are stamped with. Default: time.Now.
 	Now func() time.Time
 	// Logger gets what happens. Default: nothing is logged.
@@ -143,6 +146,7 @@ func (s *Service) newSession(database *state.Database) *session {
 	current := &session{
 		definition: &s.definition, client: s.config.Client, core: NewCore(s.definition, database),
 		logger: s.config.Logger, now: s.config.Now, counts: &s.counts,
+		first:  s.config.First,
 		folded: newPosition(tx.Folded()), inputs: newTracker(tx.Inputs()), slots: make(chan struct{}, maxOpenInputs),
 	}
 	for _, effect := range s.definition.Effects {
@@ -200,7 +204,6 @@ func (s *Service) Command(ctx context.Context, in event.Recorded) (Result, error
 	if current == nil {
 		return Result{}, ErrNotReady
 	}
-	in.Partition, in.Offset, in.Version = -1, -1, -1
 	return current.command(ctx, s.definition.Stream(in), in)
 }
 

@@ -40,6 +40,7 @@ type session struct {
 	logger     *slog.Logger
 	now        func() time.Time
 	counts     *counts
+	first      []event.Recorded // decided before anything else
 
 	folded  *position
 	inputs  *tracker
@@ -128,6 +129,11 @@ func (s *session) work(ctx context.Context) error {
 	wait.Go(func() { s.syncAll(ctx) })
 	if err := s.folded.covers(ctx, end); err != nil {
 		return err
+	}
+	for _, in := range s.first {
+		if _, err := s.submit(ctx, s.definition.Stream(in), in); err != nil {
+			return err
+		}
 	}
 	s.ready.Store(true)
 	s.logger.Info("caught up", "service", s.definition.Name, "events", end.Events())
@@ -340,6 +346,11 @@ func (s *session) command(ctx context.Context, stream string, in event.Recorded)
 	if !s.ready.Load() {
 		return Result{}, ErrNotReady
 	}
+	return s.submit(ctx, stream, in)
+}
+
+// submit queues an input for its stream and waits for the result.
+func (s *session) submit(ctx context.Context, stream string, in event.Recorded) (Result, error) {
 	type outcome struct {
 		result Result
 		err    error

@@ -20,7 +20,6 @@ const (
 	maxReceipt     = int64(1_000_000_000)
 	maxSKUBytes    = 64
 	commandTimeout = 10 * time.Second
-	openingPause   = 250 * time.Millisecond
 )
 
 // Received is the answer to a receipt.
@@ -93,25 +92,12 @@ func receive(service *framework.Service, rules Rules, r *web.Request) error {
 	})
 }
 
-// Open receives the opening stock, once for all time: a receipt has a reference of its
-// own for each article. It returns when all of it is there or ctx ends.
-func Open(ctx context.Context, service *framework.Service, rules Rules, opening map[string]int64) error {
-	for _, sku := range slices.Sorted(maps.Keys(opening)) {
-		in := ReceiveInput(rules.Warehouse, Receive{SKU: sku, Quantity: opening[sku], Reference: "opening stock of " + sku})
-		for {
-			_, err := service.Command(ctx, in)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, framework.ErrNotReady) && ctx.Err() == nil {
-				return fmt.Errorf("receive opening stock of %s: %w", sku, err)
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(openingPause):
-			}
-		}
+// Opening returns the commands that receive the opening stock, once for all time: each
+// article has a reference of its own.
+func Opening(rules Rules, stock map[string]int64) []event.Recorded {
+	var commands []event.Recorded
+	for _, sku := range slices.Sorted(maps.Keys(stock)) {
+		commands = append(commands, ReceiveInput(rules.Warehouse, Receive{SKU: sku, Quantity: stock[sku], Reference: "opening stock of " + sku}))
 	}
-	return nil
+	return commands
 }

@@ -78,7 +78,7 @@ func (Receive) EventType() string { return "stock.receive" }
 // ReceiveInput returns the command as an input for a warehouse.
 func ReceiveInput(warehouse string, r Receive) event.Recorded {
 	return event.Recorded{
-		Topic: event.InventoryEvents, Stream: warehouse, Type: r.EventType(), Data: r,
+		Topic: event.InventoryEvents, Partition: -1, Offset: -1, Version: -1, Stream: warehouse, Type: r.EventType(), Data: r,
 		ID: event.StepID(event.Inventory, r.EventType()+" "+r.Reference, warehouse),
 	}
 }
