@@ -175,6 +175,9 @@ func (d streamDesk) onLeader(ctx context.Context, p *Partition, again bool, do f
 		case !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrLeaderNotAvailable):
 			return err
 		}
+		if d.broker.isClosed() {
+			return ErrShuttingDown
+		}
 		pause := time.NewTimer(leaderRetry)
 		select {
 		case <-pause.C:

@@ -129,7 +129,7 @@ type fetch struct {
 // partition reads one partition.
 func (f *fetch) partition(asked *FetchPartition, got *FetchedPartition) {
 	p := asked.Partition.state
-	term, err := p.leadership()
+	term, _, err := p.leadership()
 	if err == nil {
 		err = checkEpoch(asked.LeaderEpoch, term)
 	}

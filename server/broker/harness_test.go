@@ -91,6 +91,7 @@ func (n *testNode) start() {
 	if n.cluster.tune != nil {
 		n.cluster.tune(&config)
 	}
+	config.settings.EntryBytes, config.settings.MaxBatchBytes = int(config.segment/4), int(config.segment/2)
 	logger := slog.New(slog.DiscardHandler)
 	if os.Getenv("STELA_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.id)
@@ -230,7 +231,7 @@ func (c *testCluster) leader(topic string, number int32) *testNode {
 			if err != nil {
 				return err
 			}
-			if _, err := p.state.leadership(); err == nil && p.state.shard.group.Leader().Local {
+			if _, _, err := p.state.leadership(); err == nil && p.state.shard.group.Leader().Local {
 				found = n
 				return nil
 			}

@@ -12,7 +12,7 @@ import (
 // ListOffsets returns the first offset whose record is not older than timestamp (ms), or what one of the constants asks for.
 func (b *Broker) ListOffsets(ctx context.Context, partition *Partition, timestamp int64) (ListedOffset, error) {
 	p := partition.state
-	term, err := p.leadership()
+	term, _, err := p.leadership()
 	if err != nil {
 		return ListedOffset{}, err
 	}
@@ -151,7 +151,7 @@ func (p *partitionState) recordAtTime(batch record.Batch, start record.Offset, t
 func (b *Broker) OffsetForLeaderEpoch(partition *Partition, currentEpoch, epoch int32) (EpochEnd, error) {
 	p := partition.state
 	none := EpochEnd{-1, -1}
-	term, err := p.leadership()
+	term, _, err := p.leadership()
 	if err == nil {
 		err = checkEpoch(currentEpoch, term)
 	}
@@ -183,7 +183,7 @@ func (b *Broker) OffsetForLeaderEpoch(partition *Partition, currentEpoch, epoch 
 // Event-store topics and topics that are not cleaned by deletion do not allow it.
 func (b *Broker) DeleteRecords(ctx context.Context, partition *Partition, before record.Offset) (record.Offset, error) {
 	p := partition.state
-	if _, err := p.leadership(); err != nil {
+	if _, _, err := p.leadership(); err != nil {
 		return -1, err
 	}
 	if options := &partition.topic.Options; options.EventStore || !options.Delete {

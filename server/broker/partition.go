@@ -164,23 +164,13 @@ func (p *partitionState) read() error {
 	return nil
 }
 
-// forget makes the next use read everything anew, after the index was replaced.
+// forget makes the next use read everything anew, because the index is replaced.
 func (p *partitionState) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.loaded, p.recent = false, nil
 	p.applying = applyingPartition{}
-}
-
-// leadership returns the epoch in which this node leads the partition, or ErrNotLeader.
-func (p *partitionState) leadership() (record.Term, error) {
-	s := p.shard
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.leading {
-		return 0, ErrNotLeader
-	}
-	return s.term, nil
+	p.waiters.wakeAll()
 }
 
 // checkEpoch compares the leader epoch that a client knows with the real one; -1 is not compared.

@@ -51,6 +51,11 @@ func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 	if rejected != nil {
 		return item{}, rejected
 	}
+	if streams != nil {
+		if n, limit := len(batch.Batch)+streams.bytes, p.state.shard.broker.config.Settings.MaxBatchBytes; n > limit {
+			return item{}, &rejection{err: fmt.Errorf("batch and versions of %d bytes, limit %d: %w", n, limit, ErrMessageTooLarge)}
+		}
+	}
 	it := item{
 		state: p.state, batch: batch.Batch, frame: batch.Frame, streams: streams, done: batch.Done, bytes: int64(len(batch.Batch)),
 		result: ProduceResult{LogAppendTime: -1},

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -353,15 +354,39 @@ func (s *shard) answerAll() {
 			s.breakReign(reign)
 		}
 		s.pipeline.settled.Store(p.number)
-		told := clientError(err)
-		for i := range p.items {
-			p.items[i].answer(told)
+		if proposals == 0 && err == nil && p.refused() {
+			s.pipeline.running.Add(1)
+			go func() { // ends when a majority has answered, or none can
+				defer s.pipeline.running.Done()
+				s.answer(p, s.confirm(context.Background(), p.reign), 0)
+			}()
+			continue
 		}
-		s.settle(p.bytes, proposals)
-		clear(p.items)
-		p.raft = nil
-		s.pipeline.spare.Put(p)
+		s.answer(p, clientError(err), proposals)
 	}
+}
+
+// refused reports whether a batch of the proposal was refused. Unless entries of the same proposal prove it, that is not
+// told before a majority has said that this node still leads: a deposed leader would refuse what its
+// successor takes.
+func (p *proposal) refused() bool {
+	for i := range p.items {
+		if p.items[i].result.Err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// answer answers all items of a proposal and gives back their room.
+func (s *shard) answer(p *proposal, err error, proposals int) {
+	for i := range p.items {
+		p.items[i].answer(err)
+	}
+	s.settle(p.bytes, proposals)
+	clear(p.items)
+	p.raft = nil
+	s.pipeline.spare.Put(p)
 }
 
 // isDefinite reports whether an error of a proposal says that the entry is not and never will be applied.

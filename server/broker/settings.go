@@ -1,6 +1,10 @@
 package broker
 
-import "time"
+import (
+	"time"
+
+	"github.com/stela-db/stela/server/meta"
+)
 
 // Settings are the broker's own limits and defaults. The zero value is usable: each field then has its default.
 type Settings struct {
@@ -12,7 +16,7 @@ type Settings struct {
 	// that entry and frame fit into 512 KiB.
 	EntryBytes int
 	// MaxBatchBytes bounds a batch, whatever max.message.bytes says: an entry must fit into a segment of every node's
-	// log. Default 32 MiB.
+	// log. Default and largest: meta.MaxMessageBytes.
 	MaxBatchBytes int
 	// RecordBytes bounds what one batch may hold when decompressed. Default 64 MiB.
 	RecordBytes int
@@ -31,8 +35,8 @@ func (s Settings) withDefaults() Settings {
 	if s.EntryBytes <= 0 {
 		s.EntryBytes = 511 << 10
 	}
-	if s.MaxBatchBytes <= 0 {
-		s.MaxBatchBytes = 32 << 20
+	if s.MaxBatchBytes <= 0 || s.MaxBatchBytes > meta.MaxMessageBytes {
+		s.MaxBatchBytes = meta.MaxMessageBytes
 	}
 	if s.RecordBytes <= 0 {
 		s.RecordBytes = 64 << 20

@@ -30,7 +30,8 @@ type shard struct {
 	underway   int   // proposals that are not settled
 	fetchers   map[*waiter]struct{}
 
-	pipeline pipeline
+	pipeline  pipeline
+	confirmer confirmer
 }
 
 // A pipeline leads from a shard's sequencer to its answerer.
@@ -38,7 +39,7 @@ type pipeline struct {
 	settled   atomic.Uint64  // the newest proposal whose outcome is known
 	proposals chan *proposal // in order
 	spare     sync.Pool      // of *proposal
-	running   sync.WaitGroup // sequencer and answerer
+	running   sync.WaitGroup // all goroutines of the shard
 }
 
 // proposalsUnderway bounds the proposals between sequencer and answerer. Bytes are

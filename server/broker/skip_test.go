@@ -71,7 +71,7 @@ func TestSkippedEntries(t *testing.T) {
 		p := n.partition("t", 0)
 		n.mustProduce(p, testBatch{values: []string{"a"}})
 		s := p.state.shard
-		term, _ := p.state.leadership()
+		term, _, _ := p.state.leadership()
 		at := s.machine.Applied()
 		if err := n.Broker.Close(); err != nil {
 			t.Fatal(err)
@@ -125,7 +125,7 @@ func TestDivergenceStops(t *testing.T) {
 		p := n.partition("t", 0)
 		n.mustProduce(p, testBatch{values: []string{"a"}})
 		s := p.state.shard
-		term, _ := p.state.leadership()
+		term, _, _ := p.state.leadership()
 		if err := errors.Join(n.Broker.Close(), n.replication.Close()); err != nil {
 			t.Fatal(err)
 		}

@@ -62,8 +62,7 @@ func (m *machine) Restore(state io.Reader, at record.Index, entries func(visit f
 	if err := m.forgetSegments(); err != nil {
 		return err
 	}
-	states := m.shard.broker.states.ofShard(m.shard)
-	for _, p := range states {
+	for _, p := range m.shard.broker.states.ofShard(m.shard) {
 		p.forget()
 	}
 	r := restorer{machine: m, partitions: map[record.Partition]*restored{}, segments: map[int64]*restoredSegment{}}
@@ -73,11 +72,8 @@ func (m *machine) Restore(state io.Reader, at record.Index, entries func(visit f
 	if err := m.update(func(b *index.Batch) { b.SetApplied(m.shard.id, at) }); err != nil {
 		return err
 	}
-	for _, p := range states {
+	for _, p := range m.shard.broker.states.ofShard(m.shard) { // somebody may have looked at one meanwhile
 		p.forget()
-		p.mu.Lock()
-		p.waiters.wakeAll()
-		p.mu.Unlock()
 	}
 	m.failed = nil
 	return m.load()

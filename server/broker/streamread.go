@@ -48,7 +48,11 @@ func (b *Broker) ReadStream(ctx context.Context, request *ReadStreamRequest) (St
 
 // readHere reads a part of a stream of a partition that this node leads.
 func (d streamDesk) readHere(ctx context.Context, p *Partition, request *ReadStreamRequest) (StreamSlice, error) {
-	if _, err := p.state.leadership(); err != nil {
+	_, reign, err := p.state.leadership()
+	if err == nil {
+		err = p.state.shard.confirm(ctx, reign)
+	}
+	if err != nil {
 		return StreamSlice{}, err
 	}
 	head, err := d.awaitVersion(ctx, p.state, request)
@@ -107,7 +111,7 @@ func (d streamDesk) awaitVersion(ctx context.Context, p *partitionState, request
 		if head >= request.MinVersion {
 			return head, nil
 		}
-		if _, err := p.leadership(); err != nil {
+		if _, _, err := p.leadership(); err != nil {
 			return -1, err
 		}
 		w := newWaiter(1, 1)
