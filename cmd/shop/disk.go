@@ -74,8 +74,9 @@ func (d *disk) Replay(ctx context.Context, request client.ReplayRequest) error {
 			if start[partition] > 0 {
 				return fmt.Errorf("%s partition %d begins at offset %d: what was before is no longer kept", topic, partition, start[partition])
 			}
-			err := d.reader.Read(ctx, topic, int32(partition), 0, record.Offset(end), func(batch record.Batch) error {
-				if err := d.visit(topic, int32(partition), end, batch, request.Visit); err != nil {
+			span := offline.Span{Topic: topic, Partition: int32(partition), To: record.Offset(end)}
+			err := d.reader.Read(ctx, span, func(batch record.Batch) error {
+				if err := d.visit(span, batch, request.Visit); err != nil {
 					return err
 				}
 				next := min(int64(batch.LastOffset())+1, end)
@@ -92,8 +93,8 @@ func (d *disk) Replay(ctx context.Context, request client.ReplayRequest) error {
 	return nil
 }
 
-// visit hands a batch's records below end on. They are copied: the batch's bytes go away.
-func (d *disk) visit(topic string, partition int32, end int64, batch record.Batch, visit func(client.Record) error) error {
+// visit hands a batch's records of the span on. They are copied: the batch's bytes go away.
+func (d *disk) visit(span offline.Span, batch record.Batch, visit func(client.Record) error) error {
 	if batch.IsControl() {
 		return nil
 	}
@@ -101,12 +102,12 @@ func (d *disk) visit(topic string, partition int32, end int64, batch record.Batc
 		if err != nil {
 			return err
 		}
-		offset := int64(batch.Offset(&r))
-		if offset >= end {
+		offset := batch.Offset(&r)
+		if offset >= span.To {
 			return nil
 		}
 		copied := client.Record{
-			Topic: topic, Partition: partition, Offset: offset, LeaderEpoch: batch.LeaderEpoch(),
+			Topic: span.Topic, Partition: span.Partition, Offset: int64(offset), LeaderEpoch: batch.LeaderEpoch(),
 			Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Time: time.UnixMilli(batch.Timestamp(&r)),
 		}
 		for _, header := range r.Headers {

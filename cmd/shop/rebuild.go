@@ -141,38 +141,49 @@ func (r *rebuild) source() (source framework.Source, name string, closeSource fu
 	return log, "log", log.Close, nil
 }
 
+// A job is the rebuild of one service.
+type job struct {
+	role   string
+	config services.Config // says where the new state is built
+	source framework.Source
+	line   *progressLine
+}
+
 // one rebuilds one service.
 func (r *rebuild) one(ctx context.Context, role string, source framework.Source) (framework.RebuildReport, error) {
 	service, err := r.running(ctx, role)
 	if err != nil {
 		return framework.RebuildReport{}, err
 	}
-	line := &progressLine{w: r.Err, role: role, enabled: r.Output == "table" && isTerminal(r.Err)}
-	defer line.clear()
+	j := &job{
+		role: role, config: r.config(), source: source,
+		line: &progressLine{w: r.Err, role: role, enabled: r.Output == "table" && isTerminal(r.Err)},
+	}
+	defer j.line.clear()
 	switch {
 	case service != nil && r.fromDisk == "":
-		return r.byService(ctx, service, role, line)
+		return r.byService(ctx, j, service)
 	case service != nil:
-		return r.besideService(ctx, service, role, source, line)
+		return r.besideService(ctx, j, service)
 	}
-	return r.byFolder(ctx, role, source, line)
+	return r.byFolder(ctx, j)
 }
 
 // byService has a running service do it.
-func (r *rebuild) byService(ctx context.Context, service *framework.Client, role string, line *progressLine) (framework.RebuildReport, error) {
+func (r *rebuild) byService(ctx context.Context, j *job, service *framework.Client) (framework.RebuildReport, error) {
 	if err := service.StartRebuild(ctx, r.install); err != nil {
-		return framework.RebuildReport{}, fmt.Errorf("rebuild %s: %w", role, err)
+		return framework.RebuildReport{}, fmt.Errorf("rebuild %s: %w", j.role, err)
 	}
 	for {
 		report, err := service.Rebuild(ctx)
 		if err != nil {
-			return report, fmt.Errorf("rebuild %s: %w", role, err)
+			return report, fmt.Errorf("rebuild %s: %w", j.role, err)
 		}
 		switch report.State {
 		case framework.RebuildRunning:
-			line.show(report)
+			j.line.show(report)
 		case framework.RebuildFailed:
-			return report, fmt.Errorf("rebuild %s: %s", role, report.Error)
+			return report, fmt.Errorf("rebuild %s: %s", j.role, report.Error)
 		default:
 			return report, nil
 		}
@@ -185,26 +196,25 @@ func (r *rebuild) byService(ctx context.Context, service *framework.Client, role
 }
 
 // besideService folds from disk and compares with the digest of the running service.
-func (r *rebuild) besideService(ctx context.Context, service *framework.Client, role string, source framework.Source, line *progressLine) (framework.RebuildReport, error) {
+func (r *rebuild) besideService(ctx context.Context, j *job, service *framework.Client) (framework.RebuildReport, error) {
 	if r.install {
-		return framework.RebuildReport{}, command.Usagef("--switch with --from-disk needs a stopped service; %s runs", role)
+		return framework.RebuildReport{}, command.Usagef("--switch with --from-disk needs a stopped service; %s runs", j.role)
 	}
 	live, err := service.Digest(ctx, "")
 	if err != nil {
-		return framework.RebuildReport{}, fmt.Errorf("ask %s for its digest: %w", role, err)
+		return framework.RebuildReport{}, fmt.Errorf("ask %s for its digest: %w", j.role, err)
 	}
 	to, err := client.ParseCut(live.Cut)
 	if err != nil {
-		return framework.RebuildReport{}, fmt.Errorf("digest of %s: %w", role, err)
+		return framework.RebuildReport{}, fmt.Errorf("digest of %s: %w", j.role, err)
 	}
 	scratch, err := os.MkdirTemp("", "shop-rebuild-")
 	if err != nil {
 		return framework.RebuildReport{}, fmt.Errorf("make a folder for the rebuild: %w", err)
 	}
 	defer os.RemoveAll(scratch) //nolint:errcheck // a leftover in the temporary folder harms nobody
-	config := r.config()
-	config.Data = scratch
-	rebuilt, report, err := r.fold(ctx, config, role, source, to, line)
+	j.config.Data = scratch
+	rebuilt, report, err := j.fold(ctx, to)
 	if err != nil {
 		return report, err
 	}
@@ -214,11 +224,10 @@ func (r *rebuild) besideService(ctx context.Context, service *framework.Client, 
 }
 
 // byFolder works on the folder of a service that does not run.
-func (r *rebuild) byFolder(ctx context.Context, role string, source framework.Source, line *progressLine) (framework.RebuildReport, error) {
-	config := r.config()
-	where := config.StateOf(role)
+func (r *rebuild) byFolder(ctx context.Context, j *job) (framework.RebuildReport, error) {
+	where := j.config.StateOf(j.role)
 	if !state.Exists(where.FS, where.Dir) {
-		rebuilt, report, err := r.fold(ctx, config, role, source, nil, line)
+		rebuilt, report, err := j.fold(ctx, nil)
 		if err != nil {
 			return report, err
 		}
@@ -230,10 +239,10 @@ func (r *rebuild) byFolder(ctx context.Context, role string, source framework.So
 		return report, framework.InstallRebuilt(where)
 	}
 	var report framework.RebuildReport
-	err := r.stopped(role, func(live *state.Tx) error {
+	err := r.stopped(j.role, func(live *state.Tx) error {
 		var rebuilt *framework.Rebuilt
 		var err error
-		if rebuilt, report, err = r.fold(ctx, config, role, source, live.Folded(), line); err != nil {
+		if rebuilt, report, err = j.fold(ctx, live.Folded()); err != nil {
 			return err
 		}
 		return errors.Join(report.Verify(live, rebuilt), rebuilt.Close())
@@ -245,19 +254,19 @@ func (r *rebuild) byFolder(ctx context.Context, role string, source framework.So
 	return report, err
 }
 
-// fold folds the events up to a cut beside the state that config names.
-func (r *rebuild) fold(ctx context.Context, config services.Config, role string, source framework.Source, to client.Cut, line *progressLine) (*framework.Rebuilt, framework.RebuildReport, error) {
+// fold folds the events up to a cut, or all, beside the state that config names.
+func (j *job) fold(ctx context.Context, to client.Cut) (*framework.Rebuilt, framework.RebuildReport, error) {
 	var report framework.RebuildReport
-	definition, err := config.Definition(role)
+	definition, err := j.config.Definition(j.role)
 	if err != nil {
 		return nil, report, err
 	}
 	began := time.Now()
 	rebuilt, err := framework.Rebuild(ctx, framework.RebuildRequest{
-		Definition: definition, State: config.StateOf(role), Source: source, To: to,
+		Definition: definition, State: j.config.StateOf(j.role), Source: j.source, To: to,
 		Progress: func(p client.Progress) {
 			report.Note(p, time.Since(began))
-			line.show(report)
+			j.line.show(report)
 		},
 	})
 	return rebuilt, report, err

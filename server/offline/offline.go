@@ -124,7 +124,7 @@ func (r *Reader) open(config Config) error {
 		return err
 	}
 	r.closers = append(r.closers, r.broker.Close)
-	return errors.Join(r.broker.Replay(), r.failure())
+	return errors.Join(broker.Replay(r.broker), r.failure())
 }
 
 func (r *Reader) fail(err error) {
@@ -182,10 +182,17 @@ func (r *Reader) Bounds(topic string) (start, end []record.Offset, err error) {
 	return start, end, nil
 }
 
-// Read visits the stored batches of a partition from the one that holds from up to the
-// one that holds the offset before to, in order. Their checksums were verified; their
-// bytes are valid until visit returns.
-func (r *Reader) Read(ctx context.Context, topic string, partition int32, from, to record.Offset, visit func(record.Batch) error) error {
+// A Span is a part of a partition: the offsets from From up to and without To.
+type Span struct {
+	Topic     string
+	Partition int32
+	From, To  record.Offset
+}
+
+// Read visits the stored batches that hold the span's offsets, in order. Their checksums
+// were verified; their bytes are valid until visit returns.
+func (r *Reader) Read(ctx context.Context, span Span, visit func(record.Batch) error) error {
+	topic, partition, from, to := span.Topic, span.Partition, span.From, span.To
 	found := r.broker.View().TopicByName(topic)
 	if found == nil || partition < 0 || int(partition) >= len(found.Partitions) {
 		return fmt.Errorf("topic %s partition %d: %w", topic, partition, ErrUnknownTopic)
