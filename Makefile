@@ -61,12 +61,12 @@ module: ## go.mod and go.sum say what is used, and no more
 
 .PHONY: lint
 lint: ## golangci-lint, built from internal/tools
-	$(LINT) run ./...
-	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint run --config ../../.golangci.yml ./...
+	$(LINT) run --allow-serial-runners ./...
+	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint run --allow-serial-runners --config ../../.golangci.yml ./...
 
 .PHONY: fmt
 fmt: ## format all code, and write it in the newest dialect, as lint wants it
-	$(LINT) run --fix --enable-only modernize,gci,gofumpt,misspell ./... || true
+	$(LINT) run --allow-serial-runners --fix --enable-only modernize,gci,gofumpt,misspell ./... || true
 	$(LINT) fmt ./...
 	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint fmt --config ../../.golangci.yml ./...
 
@@ -87,12 +87,12 @@ race: ## unit tests under the race detector
 
 .PHONY: simulation
 simulation:
-	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v -run 'TestSim' ./internal/simtest
-	$(GO) test -timeout 5m -skip 'TestSim' ./internal/simtest
+	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v -run 'TestSim$$' ./internal/simtest | grep -v -e '^=== RUN' -e '--- PASS: TestSim/'
+	$(GO) test -timeout 5m -skip 'TestSim$$' ./internal/simtest
 
 .PHONY: sim
 sim: ## more of the simulation: make sim SEEDS=1-500, or SIMTIME=30m
-	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v -run 'TestSim' ./internal/simtest
+	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v -run 'TestSim$$' ./internal/simtest | grep -v -e '^=== RUN' -e '--- PASS: TestSim/'
 
 .PHONY: fuzzing
 fuzzing:
