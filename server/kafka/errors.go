@@ -27,7 +27,6 @@ var (
 	errNotAuthenticating = errors.New("no SASL handshake succeeded before")
 	errSoftwareName      = errors.New("client software name or version has characters that are not allowed")
 	errTimestampKind     = errors.New("special timestamp is not known")
-	errTopicTwice        = errors.New("topic is there twice in one request")
 )
 
 // codes says which error code of Kafka tells the client what an error means. The first row whose error is wrapped
@@ -52,7 +51,6 @@ var codes = []struct {
 	{errNotAuthenticating, kerr.IllegalSaslState},
 	{errSoftwareName, kerr.InvalidRequest},
 	{errTimestampKind, kerr.UnsupportedVersion},
-	{errTopicTwice, kerr.InvalidRequest},
 
 	{broker.ErrUnknownTopicOrPartition, kerr.UnknownTopicOrPartition},
 	{broker.ErrNotLeader, kerr.NotLeaderForPartition},
