@@ -283,6 +283,9 @@ func (n *Node) allGroups() []*Group {
 	return groups
 }
 
+// Incarnation returns which data folder of this node's number this is: an emptied one gets another.
+func (n *Node) Incarnation() [16]byte { return n.config.Incarnation }
+
 // Cluster returns the cluster's id as a UUID, and whether there is one yet.
 func (n *Node) Cluster() (id string, formed bool) {
 	n.mu.Lock()

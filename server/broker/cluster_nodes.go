@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/stela-db/stela/server/meta"
@@ -93,14 +92,14 @@ func (c *cluster) pause(changed <-chan struct{}) {
 func (c *cluster) self() meta.Broker {
 	config := &c.broker.config
 	return meta.Broker{
-		Node: config.Node, Rack: config.Settings.MetaConfigs[meta.KeyBrokerRack],
+		Node: config.Node, Incarnation: config.Replication.Incarnation(), Rack: config.Settings.MetaConfigs[meta.KeyBrokerRack],
 		Listeners: config.Listeners, HTTPAddress: config.HTTPAddress,
 	}
 }
 
 func (c *cluster) registered(self *meta.Broker) bool {
 	b := c.view().Broker(self.Node)
-	return b != nil && b.Rack == self.Rack && b.HTTPAddress == self.HTTPAddress && slices.Equal(b.Listeners, self.Listeners)
+	return b != nil && b.Equal(self)
 }
 
 // ready returns nil when the metadata is usable and this node registered, else the reason.

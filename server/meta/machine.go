@@ -71,7 +71,7 @@ func (m *Machine) registerBroker(r *RegisterBroker) ([][]byte, Response, error) 
 			return nil, nil, fmt.Errorf("listener %s of broker %d has port %d: %w", l.Name, b.Node, l.Port, ErrInvalidRequest)
 		}
 	}
-	if known := m.view.Broker(b.Node); known != nil && known.equal(b) {
+	if known := m.view.Broker(b.Node); known != nil && known.Equal(b) {
 		return nil, nil, nil
 	}
 	return [][]byte{appendBroker([]byte{recordBroker}, b)}, nil, nil

@@ -41,7 +41,8 @@ type Listener struct {
 	Port int32
 }
 
-func (b *Broker) equal(other *Broker) bool {
+// Equal reports whether both say the same.
+func (b *Broker) Equal(other *Broker) bool {
 	return b.Node == other.Node && b.Incarnation == other.Incarnation && b.Rack == other.Rack &&
 		b.HTTPAddress == other.HTTPAddress && slices.Equal(b.Listeners, other.Listeners)
 }
