@@ -87,7 +87,7 @@ race: ## unit tests under the race detector
 
 .PHONY: simulation
 simulation:
-	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v -run 'TestSim$$' ./internal/simtest | grep -v -e '^=== RUN' -e '--- PASS: TestSim/'
+	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 10m -v -run 'TestSim$$' ./internal/simtest | grep -v -e '^=== RUN' -e '--- PASS: TestSim/'
 	$(GO) test -timeout 5m -skip 'TestSim$$' ./internal/simtest
 
 .PHONY: sim
