@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -145,6 +146,16 @@ func hashFolder(t *testing.T, dir string) string {
 	return fmt.Sprintf("%x", hash.Sum(nil))
 }
 
+// written returns a file without the zeros at its end: a node goes on behind what is there.
+func written(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimRight(text, "\x00")
+}
+
 func hashFile(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -165,7 +176,7 @@ func TestCorruptSegment(t *testing.T) {
 			c := newTestCluster(t, 1)
 			path, at := fillFragile(t, c)
 			flip(t, path, place(at))
-			before := hashFile(t, path)
+			before := written(t, path)
 			_, problems, status := stela(t, "", "dump", "segment", path)
 			if status != 1 || !strings.Contains(problems, path) {
 				t.Errorf("dump segment: status %d, %q", status, problems)
@@ -177,8 +188,8 @@ func TestCorruptSegment(t *testing.T) {
 				readFragile(t, c)
 				c.kill(1)
 			}
-			if hashFile(t, path) != before {
-				t.Error("the segment was changed")
+			if !bytes.HasPrefix(written(t, path), before) {
+				t.Error("what was written before was changed")
 			}
 		})
 	}
