@@ -45,22 +45,19 @@ func newCluster(b *Broker) *cluster {
 		changed: make(chan struct{}), creating: map[string]*creation{}, calls: make(chan *metaCall, metaQueue),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.reset()
+	c.state = c.empty()
+	c.current.Store(c.state.View())
 	b.config.Replication.Handle(callMeta, c.answerCall)
 	b.config.Replication.Handle(callSeen, c.answerSeen)
 	return c
 }
 
-// reset begins with empty metadata.
-func (c *cluster) reset() {
+// empty returns a machine without metadata.
+func (c *cluster) empty() *meta.Machine {
 	config := c.broker.config
-	state := meta.New(meta.Config{
+	return meta.New(meta.Config{
 		Node: config.Node, Nodes: len(c.broker.nodes), BrokerConfigs: config.Settings.MetaConfigs,
 	})
-	c.mu.Lock()
-	c.state = state
-	c.mu.Unlock()
-	c.current.Store(state.View())
 }
 
 // machine returns the state machine of shard 0.
@@ -71,9 +68,9 @@ func (c *cluster) machine() (replication.StateMachine, error) {
 	return (*metaMachine)(c), nil
 }
 
-// load reads what the index holds.
+// load replaces the state by what the index holds. Readers see the one or the other, nothing in between.
 func (c *cluster) load() error {
-	c.reset()
+	state := c.empty()
 	db := c.broker.config.Index
 	applied, err := db.Applied(record.Metadata)
 	if err != nil {
@@ -81,7 +78,7 @@ func (c *cluster) load() error {
 	}
 	rows, scanError := db.Scan(record.Metadata, nil)
 	for key, value := range rows {
-		if err := c.state.Load(key, value); err != nil {
+		if err := state.Load(key, value); err != nil {
 			return fmt.Errorf("metadata: %w", err)
 		}
 	}
@@ -89,6 +86,9 @@ func (c *cluster) load() error {
 		return fmt.Errorf("metadata: read rows: %w", err)
 	}
 	c.applied = applied
+	c.mu.Lock()
+	c.state = state
+	c.mu.Unlock()
 	c.publish()
 	return nil
 }
@@ -188,8 +188,6 @@ func (m *metaMachine) apply(entries []replication.Committed, outcomes []error, c
 		}
 		batch.Put(record.Metadata, key, value)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for i := range entries {
 		e := &entries[i]
 		m.applied = e.Index
@@ -208,7 +206,10 @@ func (m *metaMachine) apply(entries []replication.Committed, outcomes []error, c
 			if note.Kind != noteMeta {
 				return fmt.Errorf("metadata entry %d: note of unknown kind %d: this node is older than what wrote it", e.Index, note.Kind)
 			}
-			if err := m.state.Replay(note.Body, put); err != nil {
+			m.mu.Lock() // not over the commit below, which may wait for the disk
+			err := m.state.Replay(note.Body, put)
+			m.mu.Unlock()
+			if err != nil {
 				return fmt.Errorf("metadata entry %d: %w", e.Index, err)
 			}
 			*changed = true
