@@ -243,8 +243,7 @@ func noticed(t testing.TB, fs FS, want map[record.Shard]*modelShard, m *model) b
 			return err
 		})
 		if err != nil {
-			var corrupt *CorruptError
-			if !errors.As(err, &corrupt) {
+			if _, ok := errors.AsType[*CorruptError](err); !ok {
 				t.Fatalf("scan: %v", err)
 			}
 			return true

@@ -34,8 +34,10 @@ func entry(i record.Index, term record.Term, n int) Entry {
 }
 
 func testConfig(fs FS) Config {
-	return Config{FS: fs, Dir: "log", SegmentBytes: 64 << 10, TailBytes: 1, Pool: frame.NewPool(1 << 20),
-		Fatal: func(err error) { panic(fmt.Sprint("BUG: ", err)) }}
+	return Config{
+		FS: fs, Dir: "log", SegmentBytes: 64 << 10, TailBytes: 1, Pool: frame.NewPool(1 << 20),
+		Fatal: func(err error) { panic(fmt.Sprint("BUG: ", err)) },
+	}
 }
 
 func open(t testing.TB, config Config) *Log {

@@ -32,8 +32,10 @@ type preparer struct {
 }
 
 func newPreparer(config *Config, number int64) *preparer {
-	p := &preparer{fs: config.FS, dir: config.Dir, bytes: config.SegmentBytes, logger: config.Logger,
-		done: make(chan struct{}), wanted: number}
+	p := &preparer{
+		fs: config.FS, dir: config.Dir, bytes: config.SegmentBytes, logger: config.Logger,
+		done: make(chan struct{}), wanted: number,
+	}
 	p.changed = sync.NewCond(&p.mu)
 	go p.run() // until stop
 	return p

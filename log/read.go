@@ -62,9 +62,11 @@ func (s *Shard) checkIdentity(h *reader, header *segment.Header, i record.Index,
 		return nil
 	}
 	_, offset := segment.Split(header.Position)
-	return &CorruptError{File: h.Path, Offset: offset,
+	return &CorruptError{
+		File: h.Path, Offset: offset,
 		Wanted: fmt.Sprintf("entry %d of shard %d, term %d", i, s.number, term),
-		Found:  fmt.Sprintf("entry %d of shard %d, term %d", header.Index, header.Shard, header.Term)}
+		Found:  fmt.Sprintf("entry %d of shard %d, term %d", header.Index, header.Shard, header.Term),
+	}
 }
 
 // PinTail returns only the entry's tail (rows and notes of a command, everything of other

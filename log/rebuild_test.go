@@ -39,8 +39,10 @@ func (x *indexer) visit(info EntryInfo, tail []byte) error {
 	for i := range entry.RowCount() {
 		row := entry.Row(i)
 		x.newest[row.Partition] = max(x.newest[row.Partition], row.MaxTimestamp)
-		x.batch.PutRun(1, index.Run{Partition: row.Partition, First: row.BaseOffset, Last: row.NextOffset() - 1, Index: info.Index, Term: info.Term,
-			Position: info.Position, Start: row.Position, Bytes: row.Bytes, MaxTimestamp: x.newest[row.Partition]})
+		x.batch.PutRun(1, index.Run{
+			Partition: row.Partition, First: row.BaseOffset, Last: row.NextOffset() - 1, Index: info.Index, Term: info.Term,
+			Position: info.Position, Start: row.Position, Bytes: row.Bytes, MaxTimestamp: x.newest[row.Partition],
+		})
 		p := x.held[number][row.Partition]
 		p.Partition, p.NextOffset, p.MaxTimestamp = row.Partition, row.NextOffset(), x.newest[row.Partition]
 		p.Bytes += int64(row.Bytes)

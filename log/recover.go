@@ -249,9 +249,11 @@ func (r *recovery) before(newest *part, rows []segment.Row) error {
 			w.truncate(row.Last + 1) // a segment whose only marker supersedes what lies after the window was not read
 		}
 		if w.begin() != row.First || w.last() != row.Last {
-			return &CorruptError{File: r.path(newest.number),
+			return &CorruptError{
+				File:   r.path(newest.number),
 				Wanted: fmt.Sprintf("entries %d to %d of shard %d in the segments before", row.First, row.Last, row.Shard),
-				Found:  fmt.Sprintf("%d to %d", w.begin(), w.last())}
+				Found:  fmt.Sprintf("%d to %d", w.begin(), w.last()),
+			}
 		}
 	}
 	return nil
@@ -303,8 +305,10 @@ func (f *recovered) apply(h *segment.Header) {
 	case h.Kind == segment.KindFirst:
 		f.window.forget(h.Index - 1)
 	case !h.IsMarker() && !h.IsBackfill():
-		f.window.push(h.Index, slot{position: h.Position, term: h.Term, payloadBytes: h.PayloadBytes,
-			tailBytes: h.TailBytes, tailCRC: h.TailCRC, kind: h.Kind})
+		f.window.push(h.Index, slot{
+			position: h.Position, term: h.Term, payloadBytes: h.PayloadBytes,
+			tailBytes: h.TailBytes, tailCRC: h.TailCRC, kind: h.Kind,
+		})
 	}
 }
 
@@ -389,8 +393,10 @@ func (r *recovery) replay(p *part) error {
 			continue
 		}
 		if last := f.window.last(); !header.IsMarker() && !header.IsBackfill() && last != 0 && header.Index != last+1 {
-			return &CorruptError{File: h.Path, Offset: offset,
-				Wanted: fmt.Sprintf("entry %d of shard %d", last+1, header.Shard), Found: fmt.Sprintf("entry %d", header.Index)}
+			return &CorruptError{
+				File: h.Path, Offset: offset,
+				Wanted: fmt.Sprintf("entry %d of shard %d", last+1, header.Shard), Found: fmt.Sprintf("entry %d", header.Index),
+			}
 		}
 		f.apply(&header)
 	}

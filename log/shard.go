@@ -122,8 +122,10 @@ func (s *Shard) Append(entries []Entry) error {
 	}
 	for i := range items {
 		h := &items[i].header
-		s.window.push(h.Index, slot{position: h.Position, term: h.Term, payloadBytes: h.PayloadBytes,
-			tailBytes: h.TailBytes, tailCRC: h.TailCRC, kind: h.Kind})
+		s.window.push(h.Index, slot{
+			position: h.Position, term: h.Term, payloadBytes: h.PayloadBytes,
+			tailBytes: h.TailBytes, tailCRC: h.TailCRC, kind: h.Kind,
+		})
 	}
 	s.log.tail.add(items, record.Position(s.log.writer.durable.Load()))
 	return nil

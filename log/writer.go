@@ -171,8 +171,10 @@ func (w *writer) roll() []byte {
 		Incarnation: w.log.config.Incarnation,
 	}
 	for number, m := range w.marks {
-		head.Rows = append(head.Rows, segment.Row{Shard: number, First: m.first, Last: m.last,
-			Applied: record.Index(m.shard.applied.Load()), Held: m.held})
+		head.Rows = append(head.Rows, segment.Row{
+			Shard: number, First: m.first, Last: m.last,
+			Applied: record.Index(m.shard.applied.Load()), Held: m.held,
+		})
 	}
 	slices.SortFunc(head.Rows, func(a, b segment.Row) int { return int(a.Shard) - int(b.Shard) })
 	head.Start = segment.At(w.number, segment.HeadBytes(len(head.Rows)))

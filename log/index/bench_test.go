@@ -18,8 +18,10 @@ func BenchmarkFind(b *testing.B) {
 	for i := range runs {
 		batch := x.NewBatch()
 		for p := range record.Partition(partitions) {
-			batch.PutRun(1, index.Run{Partition: p, First: record.Offset(i * 10), Last: record.Offset(i*10 + 9),
-				Index: record.Index(i + 1), Term: 3, Position: record.Position(i << 16), Bytes: 4000, MaxTimestamp: int64(i)})
+			batch.PutRun(1, index.Run{
+				Partition: p, First: record.Offset(i * 10), Last: record.Offset(i*10 + 9),
+				Index: record.Index(i + 1), Term: 3, Position: record.Position(i << 16), Bytes: 4000, MaxTimestamp: int64(i),
+			})
 		}
 		if err := batch.Commit(); err != nil {
 			b.Fatal(err)

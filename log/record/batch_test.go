@@ -120,9 +120,11 @@ func entryOf(rt *rapid.T) (payload []byte, rows []Row, notes []Note) {
 	var body []byte
 	for i := range rapid.IntRange(0, 8).Draw(rt, "batches") {
 		b := plainBatch(Offset(i*100), term.Epoch(), rapid.IntRange(0, 300).Draw(rt, "bytes"))
-		rows = append(rows, Row{Partition: Partition(i % 3), BaseOffset: b.BaseOffset(), LastOffsetDelta: b.LastOffsetDelta(),
+		rows = append(rows, Row{
+			Partition: Partition(i % 3), BaseOffset: b.BaseOffset(), LastOffsetDelta: b.LastOffsetDelta(),
 			Position: uint32(len(body)), Bytes: uint32(len(b)), ProducerID: b.ProducerID(), ProducerEpoch: b.ProducerEpoch(),
-			Attributes: b.Attributes(), BaseSequence: b.BaseSequence(), MaxTimestamp: b.MaxTimestamp()})
+			Attributes: b.Attributes(), BaseSequence: b.BaseSequence(), MaxTimestamp: b.MaxTimestamp(),
+		})
 		body = append(body, b...)
 	}
 	var encoded []byte
@@ -200,9 +202,9 @@ func FuzzParseTail(f *testing.F) {
 	b := plainBatch(5, 1, 10)
 	rows := []Row{{BaseOffset: 5, LastOffsetDelta: 2, Bytes: uint32(len(b))}}
 	whole := AppendTail(b, rows, AppendNote(nil, 3, []byte("note")), 1)
-	f.Add([]byte(whole))
-	f.Add([]byte(AppendTail(nil, nil, nil, 9)))
-	f.Add([]byte(whole)[10:])
+	f.Add(whole)
+	f.Add(AppendTail(nil, nil, nil, 9))
+	f.Add(whole[10:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tail, err := ParseTail(b)
 		if err != nil {

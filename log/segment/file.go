@@ -16,8 +16,7 @@ func badf(format string, args ...any) error {
 
 // corrupt turns a mismatch into a *CorruptError of this place; other errors stay as they are.
 func corrupt(file string, offset int64, err error) error {
-	var m *mismatch
-	if errors.As(err, &m) {
+	if m, ok := errors.AsType[*mismatch](err); ok {
 		return &CorruptError{File: file, Offset: offset, Wanted: m.wanted, Found: m.found}
 	}
 	return err

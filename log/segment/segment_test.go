@@ -131,8 +131,10 @@ func TestHeadRoundTrip(t *testing.T) {
 		h.Rows = make([]segment.Row, rows)
 		for i := range h.Rows {
 			n := record.Index(i * 10)
-			h.Rows[i] = segment.Row{Shard: record.Shard(i), First: n, Last: n + 5, Applied: n + 1,
-				Held: segment.Held{Low: n, High: n + 4, Superseded: segment.Superseded{From: n + 2, Last: n + 3, Segment: 2}}}
+			h.Rows[i] = segment.Row{
+				Shard: record.Shard(i), First: n, Last: n + 5, Applied: n + 1,
+				Held: segment.Held{Low: n, High: n + 4, Superseded: segment.Superseded{From: n + 2, Last: n + 3, Segment: 2}},
+			}
 		}
 		h.Start = segment.At(number, segment.HeadBytes(rows))
 		b := h.Encode()
@@ -337,8 +339,7 @@ func FuzzRecovery(f *testing.F) {
 			return nil
 		})
 		if err != nil {
-			var corrupt *segment.CorruptError
-			if !errors.As(err, &corrupt) {
+			if _, ok := errors.AsType[*segment.CorruptError](err); !ok {
 				t.Fatal(err)
 			}
 			return
