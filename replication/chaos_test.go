@@ -82,6 +82,9 @@ func chaos(t *testing.T, seed uint64) {
 		config.SnapshotEntries = uint64(5 + random.IntN(100))
 		config.TrailingEntries = uint64(1 + random.IntN(40))
 	})
+	disks := &faults{}
+	c.wrap = disks.wrap
+	t.Cleanup(disks.clear)
 	c.startAll()
 	c.leader(1)
 	lock := make(chanLock, 1) // guards the nodes' lives against the proposers
@@ -96,9 +99,12 @@ func chaos(t *testing.T, seed uint64) {
 	}
 	for range 40 {
 		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
-		c.fault(random, lock)
+		c.fault(random, lock, disks)
 	}
 	c.pipes.Heal()
+	time.Sleep(3 * time.Second) // for the watchdogs of disks that hang
+	c.bury(random, lock, disks)
+	disks.clear()
 	lock.Lock()
 	for _, n := range c.nodes {
 		if !n.up {
@@ -124,7 +130,8 @@ func chaos(t *testing.T, seed uint64) {
 }
 
 // fault does one random thing to the cluster.
-func (c *testCluster) fault(random *rand.Rand, lock chanLock) {
+func (c *testCluster) fault(random *rand.Rand, lock chanLock, disks *faults) {
+	c.bury(random, lock, disks)
 	n := c.nodes[int32(random.IntN(3)+1)]
 	up := 0
 	for _, other := range c.nodes {
@@ -132,7 +139,12 @@ func (c *testCluster) fault(random *rand.Rand, lock chanLock) {
 			up++
 		}
 	}
-	switch kind := random.IntN(12); {
+	kind := random.IntN(15)
+	if kind < 5 && n.up { // a machine that is started again has a disk again
+		disks.hang[n.number].Store(false)
+		disks.fail[n.number].Store(false)
+	}
+	switch {
 	case !n.up:
 		lock.Lock()
 		n.start()
@@ -155,12 +167,32 @@ func (c *testCluster) fault(random *rand.Rand, lock chanLock) {
 		c.isolate(n.number, true)
 	case kind < 10:
 		c.pipes.Heal()
+	case kind == 12:
+		disks.hang[n.number].Store(true)
+	case kind == 13:
+		disks.fail[n.number].Store(true)
+	case kind == 14:
+		disks.slow[n.number].Store(int64(random.IntN(60)) * int64(time.Millisecond))
 	case kind == 10:
 		c.pipes.SetLatency(time.Duration(random.IntN(30)) * time.Millisecond)
 	default:
 		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
 		defer cancel()
 		_ = n.node.Group(1).Transfer(ctx) // whatever comes of it
+	}
+}
+
+// bury ends the nodes that were told to end, as their processes would have.
+func (c *testCluster) bury(random *rand.Rand, lock chanLock, disks *faults) {
+	for i := range int32(3) {
+		n := c.nodes[i+1]
+		if n.up && n.fatalError() != nil {
+			lock.Lock()
+			disks.hang[n.number].Store(false)
+			disks.fail[n.number].Store(false)
+			n.crash(random, random.IntN(101))
+			lock.Unlock()
+		}
 	}
 }
 

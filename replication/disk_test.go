@@ -46,16 +46,20 @@ func (f *faults) wrap(node int32, fs vfs.FS) vfs.FS {
 	}))
 }
 
+func (f *faults) clear() {
+	for i := range f.hang {
+		f.hang[i].Store(false)
+		f.fail[i].Store(false)
+		f.slow[i].Store(0)
+	}
+}
+
 func TestHungDiskOfLeader(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		f := &faults{}
 		c.wrap = f.wrap
-		t.Cleanup(func() {
-			for i := range f.hang {
-				f.hang[i].Store(false)
-			}
-		})
+		t.Cleanup(f.clear)
 		c.startAll()
 		want := c.fill(1, "before", 10, nil)
 		old := c.leader(1)
