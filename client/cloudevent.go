@@ -83,8 +83,10 @@ func isJSON(contentType string) bool {
 
 // reserved are the attributes that CloudEvents defines and those that the server adds.
 func isReserved(name string) bool {
-	return slices.Contains([]string{"specversion", "id", "type", "source", "subject", "time",
-		"datacontenttype", "dataschema", "data", "sequence", "partition", "offset"}, name)
+	return slices.Contains([]string{
+		"specversion", "id", "type", "source", "subject", "time",
+		"datacontenttype", "dataschema", "data", "sequence", "partition", "offset",
+	}, name)
 }
 
 func isExtension(name string) bool {

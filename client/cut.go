@@ -89,7 +89,7 @@ func ParseCut(text string) (Cut, error) {
 	for field := range strings.FieldsSeq(text) {
 		topic, list, found := strings.Cut(field, ":")
 		if !found || topic == "" {
-			return nil, fmt.Errorf("cut %q: wanted topic:offset,offset,...", field)
+			return nil, fmt.Errorf("cut %q: wanted a topic and its offsets, as in topic:3,0,17", field)
 		}
 		offsets := strings.Split(list, ",")
 		if len(offsets) > maxCutPartitions {

@@ -183,13 +183,12 @@ func (c *Client) askOnce(ctx context.Context, address string, build func(ctx con
 	request.Header.Set("User-Agent", c.config.ClientID)
 	response, err := c.web.Do(request)
 	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err // the address is said by whoever gives up
 		}
 		return answer{}, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read from
+	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 	if err != nil {
 		return answer{}, fmt.Errorf("read answer: %w", err)

@@ -56,7 +56,7 @@ func open(t *testing.T, doors ...*door) *client.Client {
 func answer(status int, body string) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
-		io.WriteString(w, body) //nolint:errcheck // the test would see it
+		io.WriteString(w, body)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestAppendIsRepeated(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		conn.Close() //nolint:errcheck // that is the point
+		conn.Close()
 	}, answer(http.StatusCreated, appended))
 	got, err := open(t, dead, first, second).Stream("t", "k").Append(t.Context(), client.ExpectNone, one)
 	if err != nil || got.FirstOffset != 17 {

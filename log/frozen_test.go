@@ -27,7 +27,7 @@ func TestFrozenPebble(t *testing.T) {
 			if err != nil || len(v) != 100 {
 				t.Fatalf("key %d: %v", i, err)
 			}
-			closer.Close() //nolint:errcheck // memory
+			closer.Close()
 		}
 		for i := from; i < to; i++ {
 			if err := db.Set(fmt.Appendf(nil, "%06d", i), make([]byte, 100), pebble.NoSync); err != nil {
@@ -156,7 +156,7 @@ func TestFrozenFiles(t *testing.T) {
 		if b, err := io.ReadAll(f); err != nil || string(b) != want {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
-		f.Close() //nolint:errcheck // memory
+		f.Close()
 	}
 	if names, err := fs.List(""); err != nil || fmt.Sprint(names) != "[kept made too new replaced]" {
 		t.Errorf("list %v, %v", names, err)

@@ -78,8 +78,11 @@ func (l *memoryLog) produce(r client.Record) {
 
 func headersOf(e client.Event) []client.Header {
 	headers := []client.Header{
-		{Name: "ce_id", Value: []byte(e.ID)}, {Name: "ce_specversion", Value: []byte("1.0")}, {Name: "ce_type", Value: []byte(e.Type)},
-		{Name: "ce_source", Value: []byte(e.Source)}, {Name: "ce_subject", Value: []byte(e.Subject)},
+		{Name: "ce_id", Value: []byte(e.ID)},
+		{Name: "ce_specversion", Value: []byte("1.0")},
+		{Name: "ce_type", Value: []byte(e.Type)},
+		{Name: "ce_source", Value: []byte(e.Source)},
+		{Name: "ce_subject", Value: []byte(e.Subject)},
 		{Name: "ce_time", Value: []byte(e.Time.Format(time.RFC3339Nano))},
 	}
 	for _, a := range e.Extensions {

@@ -366,8 +366,7 @@ func (w *world) flush(i *instance) {
 	draft, done := i.draft, i.done
 	i.draft, i.done = nil, nil
 	_, err := w.log.append(i.definition.Topic, draft.Stream, draft.Expected, draft.Events...)
-	var conflict *client.ConflictError
-	if errors.As(err, &conflict) {
+	if _, ok := errors.AsType[*client.ConflictError](err); ok {
 		w.conflicts++
 		w.foldSome(i)
 		return

@@ -71,12 +71,11 @@ func (g *general) running(ctx context.Context, role string) (*framework.Client, 
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	err = c.Alive(ctx)
-	var problem *web.Problem
-	if errors.As(err, &problem) {
+	if _, ok := errors.AsType[*web.Problem](err); ok {
 		return nil, fmt.Errorf("ask what runs at %s: %w", address, err)
 	}
 	if err != nil {
-		return nil, nil //nolint:nilerr,nilnil // nothing runs there
+		return nil, nil //nolint:nilnil // nothing runs there
 	}
 	return c, nil
 }

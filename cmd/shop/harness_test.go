@@ -33,14 +33,14 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder harms nobody
+	defer os.RemoveAll(dir)
 	for name, path := range map[string]string{"stela": "../stela", "shop": "."} {
 		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
 			return 1
 		}
 	}
-	os.Setenv("SHOP_TEST_BINARIES", dir) //nolint:errcheck,usetesting // there is no test yet
+	os.Setenv("SHOP_TEST_BINARIES", dir)
 	return m.Run()
 }
 
@@ -197,7 +197,7 @@ func (s *shop) ready(p *process.Process, url string) {
 	for {
 		answer, err := http.Get(url) //nolint:gosec // it is our own
 		if err == nil {
-			answer.Body.Close() //nolint:errcheck // only the status counts
+			answer.Body.Close()
 			if answer.StatusCode == http.StatusOK {
 				return
 			}

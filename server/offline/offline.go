@@ -25,6 +25,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/stela-db/stela/internal/frame"
@@ -144,8 +145,8 @@ func (r *Reader) failure() error {
 // Close closes the reader.
 func (r *Reader) Close() error {
 	var errs []error
-	for i := len(r.closers) - 1; i >= 0; i-- {
-		errs = append(errs, r.closers[i]())
+	for _, v := range slices.Backward(r.closers) {
+		errs = append(errs, v())
 	}
 	r.closers = nil
 	return errors.Join(errs...)

@@ -3,6 +3,7 @@ package event_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -20,41 +21,65 @@ func TestEventsOnTheWire(t *testing.T) {
 		event       event.Event
 		json        string
 	}{
-		{event.OrderCommands, "order.submitted", event.OrderSubmitted{OrderID: "1", CustomerID: "c", Lines: []event.RequestedLine{{SKU: "A", Quantity: 2, UnitPriceMinor: &price}, {SKU: "B", Quantity: 1}}, Currency: "EUR", ShipTo: json.RawMessage(`{"city":"Bonn"}`), PaymentMethod: "card", RequestHash: "h"},
-			`{"orderId":"1","customerId":"c","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000},{"sku":"B","qty":1}],"currency":"EUR","shipTo":{"city":"Bonn"},"paymentMethod":"card","requestHash":"h"}`},
+		{
+			event.OrderCommands, "order.submitted",
+			event.OrderSubmitted{OrderID: "1", CustomerID: "c", Lines: []event.RequestedLine{{SKU: "A", Quantity: 2, UnitPriceMinor: &price}, {SKU: "B", Quantity: 1}}, Currency: "EUR", ShipTo: json.RawMessage(`{"city":"Bonn"}`), PaymentMethod: "card", RequestHash: "h"},
+			`{"orderId":"1","customerId":"c","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000},{"sku":"B","qty":1}],"currency":"EUR","shipTo":{"city":"Bonn"},"paymentMethod":"card","requestHash":"h"}`,
+		},
 		{event.OrderCommands, "order.cancel", event.OrderCancel{OrderID: "1", Reason: "r", By: "b"}, `{"orderId":"1","reason":"r","by":"b"}`},
-		{event.OrderEvents, "order.placed", event.OrderPlaced{OrderID: "1", CustomerID: "c", Lines: []event.Line{line}, TotalMinor: 2000, Currency: "EUR"},
-			`{"orderId":"1","customerId":"c","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000}],"totalMinor":2000,"currency":"EUR"}`},
+		{
+			event.OrderEvents, "order.placed",
+			event.OrderPlaced{OrderID: "1", CustomerID: "c", Lines: []event.Line{line}, TotalMinor: 2000, Currency: "EUR"},
+			`{"orderId":"1","customerId":"c","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000}],"totalMinor":2000,"currency":"EUR"}`,
+		},
 		{event.OrderEvents, "order.rejected", event.OrderRejected{OrderID: "1", Code: "x"}, `{"orderId":"1","code":"x"}`},
 		{event.OrderEvents, "order.cancel_requested", event.OrderCancelRequested{OrderID: "1"}, `{"orderId":"1"}`},
 		{event.OrderEvents, "order.paid", event.OrderPaid{OrderID: "1", PaymentID: "1", AmountMinor: 5}, `{"orderId":"1","paymentId":"1","amountMinor":5}`},
 		{event.OrderEvents, "order.declined", event.OrderDeclined{OrderID: "1", Code: "x"}, `{"orderId":"1","code":"x"}`},
 		{event.OrderEvents, "order.stock_confirmed", event.OrderStockConfirmed{OrderID: "1", Warehouse: "wh-1"}, `{"orderId":"1","warehouse":"wh-1"}`},
-		{event.OrderEvents, "order.stock_rejected", event.OrderStockRejected{OrderID: "1", Missing: []event.Shortage{{SKU: "A", Wanted: 2, Available: 1}}},
-			`{"orderId":"1","missing":[{"sku":"A","wanted":2,"available":1}]}`},
-		{event.OrderEvents, "order.shipped", event.OrderShipped{OrderID: "1", ShipmentID: "s", TrackingNo: "t", CustomerID: "c", TotalMinor: 5},
-			`{"orderId":"1","shipmentId":"s","trackingNo":"t","customerId":"c","totalMinor":5}`},
+		{
+			event.OrderEvents, "order.stock_rejected",
+			event.OrderStockRejected{OrderID: "1", Missing: []event.Shortage{{SKU: "A", Wanted: 2, Available: 1}}},
+			`{"orderId":"1","missing":[{"sku":"A","wanted":2,"available":1}]}`,
+		},
+		{
+			event.OrderEvents, "order.shipped",
+			event.OrderShipped{OrderID: "1", ShipmentID: "s", TrackingNo: "t", CustomerID: "c", TotalMinor: 5},
+			`{"orderId":"1","shipmentId":"s","trackingNo":"t","customerId":"c","totalMinor":5}`,
+		},
 		{event.OrderEvents, "order.cancelled", event.OrderCancelled{OrderID: "1", Reason: "r"}, `{"orderId":"1","reason":"r"}`},
 		{event.OrderEvents, "order.cancel_refused", event.OrderCancelRefused{OrderID: "1"}, `{"orderId":"1"}`},
 		{event.OrderEvents, "order.refunded", event.OrderRefunded{OrderID: "1", AmountMinor: 5}, `{"orderId":"1","amountMinor":5}`},
-		{event.PaymentEvents, "payment.requested", event.PaymentRequested{OrderID: "1", PaymentID: "1", AmountMinor: 5, Currency: "EUR", Method: "card", Lines: []event.Line{line}},
-			`{"orderId":"1","paymentId":"1","amountMinor":5,"currency":"EUR","method":"card","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000}]}`},
-		{event.PaymentEvents, "payment.captured", event.PaymentCaptured{OrderID: "1", AmountMinor: 5, PSPRef: "p", Lines: []event.Line{line}},
-			`{"orderId":"1","amountMinor":5,"pspRef":"p","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000}]}`},
+		{
+			event.PaymentEvents, "payment.requested",
+			event.PaymentRequested{OrderID: "1", PaymentID: "1", AmountMinor: 5, Currency: "EUR", Method: "card", Lines: []event.Line{line}},
+			`{"orderId":"1","paymentId":"1","amountMinor":5,"currency":"EUR","method":"card","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000}]}`,
+		},
+		{
+			event.PaymentEvents, "payment.captured",
+			event.PaymentCaptured{OrderID: "1", AmountMinor: 5, PSPRef: "p", Lines: []event.Line{line}},
+			`{"orderId":"1","amountMinor":5,"pspRef":"p","lines":[{"sku":"A","qty":2,"unitPriceMinor":1000}]}`,
+		},
 		{event.PaymentEvents, "payment.declined", event.PaymentDeclined{OrderID: "1", Code: "x"}, `{"orderId":"1","code":"x"}`},
 		{event.PaymentEvents, "payment.refund_requested", event.PaymentRefundRequested{OrderID: "1", Reason: "r"}, `{"orderId":"1","reason":"r"}`},
 		{event.PaymentEvents, "payment.refunded", event.PaymentRefunded{OrderID: "1", AmountMinor: 5, PSPRef: "p"}, `{"orderId":"1","amountMinor":5,"pspRef":"p"}`},
 		{event.InventoryEvents, "stock.received", event.StockReceived{SKU: "A", Quantity: 2, Reference: "r"}, `{"sku":"A","qty":2,"ref":"r"}`},
 		{event.InventoryEvents, "stock.adjusted", event.StockAdjusted{SKU: "A", Delta: -2, Reason: "r"}, `{"sku":"A","delta":-2,"reason":"r"}`},
 		{event.InventoryEvents, "stock.reserved", event.StockReserved{OrderID: "1", Lines: []event.Item{item}}, `{"orderId":"1","lines":[{"sku":"A","qty":2}]}`},
-		{event.InventoryEvents, "stock.rejected", event.StockRejected{OrderID: "1", Missing: []event.Shortage{{SKU: "A", Wanted: 2}}},
-			`{"orderId":"1","missing":[{"sku":"A","wanted":2,"available":0}]}`},
+		{
+			event.InventoryEvents, "stock.rejected",
+			event.StockRejected{OrderID: "1", Missing: []event.Shortage{{SKU: "A", Wanted: 2}}},
+			`{"orderId":"1","missing":[{"sku":"A","wanted":2,"available":0}]}`,
+		},
 		{event.InventoryEvents, "stock.released", event.StockReleased{OrderID: "1", Lines: []event.Item{item}}, `{"orderId":"1","lines":[{"sku":"A","qty":2}]}`},
 		{event.InventoryEvents, "stock.committed", event.StockCommitted{OrderID: "1", Lines: []event.Item{item}}, `{"orderId":"1","lines":[{"sku":"A","qty":2}]}`},
 		{event.InventoryEvents, "stock.cancelled", event.StockCancelled{OrderID: "1"}, `{"orderId":"1"}`},
 		{event.ShippingEvents, "shipment.prepared", event.ShipmentPrepared{OrderID: "1", ShipmentID: "s"}, `{"orderId":"1","shipmentId":"s"}`},
-		{event.ShippingEvents, "shipment.dispatched", event.ShipmentDispatched{OrderID: "1", ShipmentID: "s", Carrier: "p", TrackingNo: "t"},
-			`{"orderId":"1","shipmentId":"s","carrier":"p","trackingNo":"t"}`},
+		{
+			event.ShippingEvents, "shipment.dispatched",
+			event.ShipmentDispatched{OrderID: "1", ShipmentID: "s", Carrier: "p", TrackingNo: "t"},
+			`{"orderId":"1","shipmentId":"s","carrier":"p","trackingNo":"t"}`,
+		},
 		{event.ShippingEvents, "shipment.cancelled", event.ShipmentCancelled{OrderID: "1", Reason: "r"}, `{"orderId":"1","reason":"r"}`},
 		{event.ShippingEvents, "shipment.cancel_refused", event.ShipmentCancelRefused{OrderID: "1"}, `{"orderId":"1"}`},
 	} {
@@ -92,9 +117,7 @@ func TestDecode(t *testing.T) {
 	}
 	with := func(name, value string) map[string]string {
 		m := map[string]string{}
-		for k, v := range whole {
-			m[k] = v
-		}
+		maps.Copy(m, whole)
 		m[name] = value
 		return m
 	}

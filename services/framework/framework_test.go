@@ -76,7 +76,8 @@ func TestCircuit(t *testing.T) {
 		t.Fatal("no second try")
 	}
 	c.report(true, now)
-	if !c.allow(now) || !c.allow(now) || c.isOpen() {
+	first, second := c.allow(now), c.allow(now)
+	if !first || !second || c.isOpen() {
 		t.Fatal("still open after a success")
 	}
 }
@@ -192,7 +193,9 @@ func newCore(t *testing.T) *Core {
 
 func wire(offset int64, key, kind, source, value string) client.Record {
 	r := client.Record{Topic: event.PaymentEvents, Offset: offset, Value: []byte(value), Headers: []client.Header{
-		{Name: "ce_id", Value: []byte("id")}, {Name: "ce_type", Value: []byte(kind)}, {Name: "ce_source", Value: []byte(source)},
+		{Name: "ce_id", Value: []byte("id")},
+		{Name: "ce_type", Value: []byte(kind)},
+		{Name: "ce_source", Value: []byte(source)},
 		{Name: "ce_time", Value: []byte("2026-11-22T10:00:00Z")},
 	}}
 	if key != "" {

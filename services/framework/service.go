@@ -129,10 +129,8 @@ func (s *Service) runSession(outer context.Context) error {
 	}
 	current := s.newSession(database)
 	s.replace(current)
-	err = s.createTopics(ctx)
-	if err == nil {
-		err = current.run(ctx)
-	}
+	EnsureTopics(ctx, s.config.Client, s.config.Topics, s.config.Logger)
+	err = current.run(ctx)
 	s.replace(nil)
 	if ctx.Err() != nil && outer.Err() == nil {
 		return context.Cause(ctx) // Pebble gave up: closing it may never end
@@ -162,18 +160,17 @@ func (s *Service) replace(current *session) {
 	s.session = current
 }
 
-func (s *Service) createTopics(ctx context.Context) error {
+// EnsureTopics creates the topics that do not exist; it goes on trying while the log is
+// away, until ctx ends.
+func EnsureTopics(ctx context.Context, log *client.Client, topics []client.Topic, logger *slog.Logger) {
 	for {
-		err := s.config.Client.CreateTopics(ctx, s.config.Topics...)
-		if err == nil {
-			return nil
+		err := log.CreateTopics(ctx, topics...)
+		if err == nil || ctx.Err() != nil {
+			return
 		}
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the session finds ctx ended and says why
-		}
-		s.config.Logger.Warn("log does not answer", "service", s.definition.Name, "err", err)
+		logger.Warn("topics cannot be created yet", "err", err)
 		if sleep(ctx, 4*retryPause) != nil {
-			return nil
+			return
 		}
 	}
 }

@@ -136,7 +136,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- g.web.Serve(listener) }() // ends with web.Close below
-	g.createTopics(ctx)
+	framework.EnsureTopics(ctx, g.config.Client, g.config.Topics, g.config.Logger)
 	g.watch(ctx)
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -144,22 +144,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 		c.Close()
 	}
 	return errors.Join(g.web.Close(closing), <-served)
-}
-
-// createTopics tries until the topics exist or ctx ends.
-func (g *Gateway) createTopics(ctx context.Context) {
-	for {
-		err := g.config.Client.CreateTopics(ctx, g.config.Topics...)
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		g.config.Logger.Warn("log does not answer", "service", event.Gateway, "err", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(watchPeriod):
-		}
-	}
 }
 
 // watch looks how far behind the order service is, until ctx ends.

@@ -175,8 +175,7 @@ func (g *Gateway) appendOrder(r *web.Request, submitted event.OrderSubmitted, ke
 	defer cancel()
 	stream := g.config.Client.Stream(event.OrderCommands, submitted.OrderID)
 	appended, err := stream.Append(ctx, client.ExpectNone, wire)
-	var conflict *client.ConflictError
-	if errors.As(err, &conflict) {
+	if _, ok := errors.AsType[*client.ConflictError](err); ok {
 		if wire.ID, err = recognise(ctx, stream, submitted); err == nil {
 			appended, err = stream.Append(ctx, client.ExpectNone, wire) // is there: says where
 		}

@@ -24,7 +24,7 @@ func core(t testing.TB) *framework.Core {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { database.Close() }) //nolint:errcheck // in memory
+	t.Cleanup(func() { database.Close() })
 	return framework.NewCore(inventory.Definition(rules), database)
 }
 
@@ -46,7 +46,9 @@ func store(t testing.TB, c *framework.Core, offset *int64, draft framework.Draft
 	t.Helper()
 	for _, e := range draft.Events {
 		r := client.Record{Topic: event.InventoryEvents, Offset: *offset, Key: []byte("wh-1"), Value: e.Data, Headers: []client.Header{
-			{Name: "ce_id", Value: []byte(e.ID)}, {Name: "ce_type", Value: []byte(e.Type)}, {Name: "ce_source", Value: []byte(e.Source)},
+			{Name: "ce_id", Value: []byte(e.ID)},
+			{Name: "ce_type", Value: []byte(e.Type)},
+			{Name: "ce_source", Value: []byte(e.Source)},
 			{Name: "ce_time", Value: []byte(e.Time.Format(time.RFC3339Nano))},
 		}}
 		*offset++

@@ -83,7 +83,7 @@ func TestPending(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer database.Close() //nolint:errcheck // in memory
+		defer database.Close()
 		tx := database.Begin()
 		defer tx.Discard()
 		for i, d := range data {

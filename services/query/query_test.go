@@ -97,7 +97,7 @@ func TestFoldInAnyInterleaving(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer database.Close() //nolint:errcheck // in memory
+		defer database.Close()
 		left := map[string][]event.Recorded{}
 		var topics []string
 		for _, topic := range event.Topics() {

@@ -86,7 +86,7 @@ func (t *Tx) get(key []byte) ([]byte, bool) {
 		t.fail(fmt.Errorf("read from state database %s: %w", t.database.path, err))
 		return nil, false
 	}
-	defer closer.Close() //nolint:errcheck // it only gives memory back
+	defer closer.Close()
 	return bytes.Clone(value), true
 }
 
