@@ -28,6 +28,9 @@ import (
 // keepFrameBytes is how much free frame memory a node keeps for reuse.
 const keepFrameBytes = 32 << 20
 
+// segmentReserve is the part of a segment that the largest batch leaves free: for the heads, and for the notes beside it.
+const segmentReserve = 1 << 20
+
 // Server is one node.
 type Server struct {
 	config Config
@@ -47,9 +50,8 @@ type Server struct {
 	once    sync.Once
 	failing sync.Once
 	dead    atomic.Bool // fatal was called
-
-	endReplication func() error
-	failed  chan error // the first thing that ends the node
+	ending  chan error  // of replication, when it is closed beside the broker
+	failed  chan error  // the first thing that ends the node
 	serving sync.WaitGroup
 }
 
@@ -197,8 +199,12 @@ func (s *Server) openStorage() error {
 	if err != nil {
 		return err
 	}
-	s.endReplication = sync.OnceValue(s.replication.Close)
-	s.opened("replication", s.endReplication)
+	s.opened("replication", func() error {
+		if s.ending != nil {
+			return <-s.ending
+		}
+		return s.replication.Close()
+	})
 	return nil
 }
 
@@ -224,7 +230,7 @@ func (s *Server) openBroker(bound []kafka.Bound, web net.Addr) error {
 	s.broker, err = broker.New(broker.Config{
 		Node: s.config.Node, Peers: slices.Collect(maps.Keys(s.config.Peers)), Replication: s.replication, Log: s.log, Index: s.index, Pool: s.pool,
 		Settings: broker.Settings{
-			AutoCreate: !s.config.NoAutoCreate, RetentionInterval: s.config.Timing.Retention, MetaConfigs: s.config.BrokerConfigs,
+			AutoCreate: !s.config.NoAutoCreate, MaxBatchBytes: int(s.config.SegmentBytes) - segmentReserve, RetentionInterval: s.config.Timing.Retention, MetaConfigs: s.config.BrokerConfigs,
 		},
 		Listeners: told, HTTPAddress: s.addresses.HTTP, Logger: s.logger, Fatal: s.fatal,
 	})
@@ -314,9 +320,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Close() error {
 	var err error
 	s.once.Do(func() {
-		if s.dead.Load() && s.endReplication != nil {
+		if s.dead.Load() && s.replication != nil {
 			// Raft stands still where the disk failed, and the broker waits for Raft.
-			s.serving.Go(func() { _ = s.endReplication() }) // waited for below
+			s.ending = make(chan error, 1)
+			go func() { s.ending <- s.replication.Close() }() // awaited by replication's closer
 		}
 		for i := len(s.closers) - 1; i >= 0; i-- {
 			c := s.closers[i]
