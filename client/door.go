@@ -27,7 +27,7 @@ const (
 
 	// topicPatience is how long a topic that a node does not know is asked for again:
 	// one that was just created may not have come to every node.
-	topicPatience = 5 * time.Second
+	topicPatience = time.Second
 )
 
 // An answer is what the HTTP door said.

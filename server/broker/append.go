@@ -90,7 +90,7 @@ func (r *AppendRequest) batch(now time.Time) *record.Builder {
 func (d streamDesk) streamPartition(name string, key []byte) (*Partition, error) {
 	topic := d.broker.View().TopicByName(name)
 	if topic == nil {
-		return nil, fmt.Errorf("topic %q: %w", name, ErrUnknownTopicOrPartition)
+		return nil, fmt.Errorf("topic %q: %w", name, d.broker.Unknown(ErrUnknownTopicOrPartition))
 	}
 	if !topic.Options.EventStore {
 		return nil, fmt.Errorf("topic %q: %w", name, ErrNotEventStore)
