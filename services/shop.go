@@ -60,7 +60,7 @@ func Stateful() []string {
 // Config says what runs where. The zero value is all roles on this machine, on a log on
 // this machine, with a price list and stock to try things with.
 type Config struct {
-	// Client says where the log is.
+	// Client says where the log is. Its Dial is used between the roles too.
 	Client client.Config
 	// Data is the folder of the roles' folders. Default: DefaultData.
 	Data string
@@ -214,7 +214,7 @@ func (c Config) provider() payment.Provider {
 	if err != nil {
 		return payment.Provider{}
 	}
-	calls := psp.NewClient(address)
+	calls := psp.NewClient(address, c.Client.Dial)
 	return payment.Provider{
 		Charge: func(ctx context.Context, key string, p payment.Pending) (event.Event, error) {
 			entry, err := calls.Charge(ctx, psp.Charge{Key: key, AmountMinor: p.AmountMinor, Currency: p.Currency, Method: p.Method})
@@ -317,7 +317,7 @@ func (c Config) runGateway(ctx context.Context, log *client.Client, address stri
 	}
 	g, err := gateway.New(gateway.Config{
 		Client: log, Topics: Topics(), Services: behind, Currency: c.Currency,
-		Address: address, Listen: c.Listen, Now: c.Now, Logger: logger,
+		Address: address, Listen: c.Listen, Dial: c.Client.Dial, Now: c.Now, Logger: logger,
 	})
 	if err != nil {
 		return err

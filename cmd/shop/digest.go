@@ -67,7 +67,7 @@ func (g *general) running(ctx context.Context, role string) (*framework.Client, 
 	if err != nil {
 		return nil, command.Usage(err)
 	}
-	c := framework.NewClient(address)
+	c := framework.NewClient(address, nil)
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	err = c.Alive(ctx)

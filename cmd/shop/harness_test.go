@@ -84,7 +84,7 @@ func newShop(t *testing.T, nodes int) *shop {
 		t.Fatal(err)
 	}
 	s := &shop{t: t, dir: t.TempDir(), ports: ports, count: nodes, nodes: make([]*process.Process, nodes), roles: map[string]*process.Process{}}
-	s.gateway = gateway.NewClient(s.address(""))
+	s.gateway = gateway.NewClient(s.address(""), nil)
 	t.Cleanup(func() {
 		s.gateway.Close()
 		for _, p := range s.roles {

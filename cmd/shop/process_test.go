@@ -159,7 +159,7 @@ func (s *shop) quiet() {
 // checkMoney compares the provider's ledger with what the orders say.
 func (s *shop) checkMoney(wanted map[string][]string) {
 	s.t.Helper()
-	calls := psp.NewClient(s.address("psp"))
+	calls := psp.NewClient(s.address("psp"), nil)
 	ledger, err := calls.Ledger(s.t.Context(), "")
 	s.check(err)
 	entries := map[string]psp.Entry{}

@@ -109,7 +109,7 @@ func (g *general) ask(cmd *cobra.Command, call func(ctx context.Context, c *gate
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
 	defer cancel()
-	c := gateway.NewClient(g.Gateway)
+	c := gateway.NewClient(g.Gateway, nil)
 	defer c.Close()
 	return call(ctx, c)
 }

@@ -12,7 +12,9 @@ import (
 type Client struct{ web *web.Client }
 
 // NewClient returns a client of the service at address, "host:port".
-func NewClient(address string) *Client { return &Client{web: web.NewClient(address)} }
+func NewClient(address string, dial web.Dial) *Client {
+	return &Client{web: web.NewClient(address, dial)}
+}
 
 // Alive returns nil when something serves there. It does not wait for the log.
 func (c *Client) Alive(ctx context.Context) error {

@@ -16,7 +16,9 @@ import (
 type Client struct{ web *web.Client }
 
 // NewClient returns a client of the gateway at address, "host:port".
-func NewClient(address string) *Client { return &Client{web: web.NewClient(address)} }
+func NewClient(address string, dial web.Dial) *Client {
+	return &Client{web: web.NewClient(address, dial)}
+}
 
 // Close drops idle connections.
 func (c *Client) Close() { c.web.Close() }

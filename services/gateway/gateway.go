@@ -63,6 +63,8 @@ type Config struct {
 	Address string
 	// Listen opens the listener. Default: TCP.
 	Listen func(address string) (net.Listener, error)
+	// Dial connects to the services. Default: TCP.
+	Dial web.Dial
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Logger gets what happens. Default: nothing is logged.
@@ -95,7 +97,7 @@ func New(config Config) (*Gateway, error) {
 	}
 	g := &Gateway{config: config, clients: map[string]*web.Client{}, web: web.NewServer("stela-"+event.Gateway, config.Logger)}
 	for _, service := range config.Services {
-		g.clients[service.Name] = web.NewClient(service.Address)
+		g.clients[service.Name] = web.NewClient(service.Address, config.Dial)
 	}
 	for _, name := range []string{event.Query, event.Inventory, event.Order} {
 		if g.clients[name] == nil {

@@ -12,7 +12,9 @@ import (
 type Client struct{ web *web.Client }
 
 // NewClient returns a client of the provider at address, "host:port".
-func NewClient(address string) *Client { return &Client{web: web.NewClient(address)} }
+func NewClient(address string, dial web.Dial) *Client {
+	return &Client{web: web.NewClient(address, dial)}
+}
 
 // Charge charges, or says again what came of the first charge with this key.
 func (c *Client) Charge(ctx context.Context, charge Charge) (Entry, error) {

@@ -23,15 +23,26 @@ type Client struct {
 	http    *fasthttp.Client
 }
 
+// A Dial connects to an address, "host:port"; nil stands for TCP.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialTimeout bounds how long a connection may take to come about.
+const dialTimeout = 3 * time.Second
+
 // NewClient returns a client of the server at address, "host:port".
-func NewClient(address string) *Client {
+func NewClient(address string, dial Dial) *Client {
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
 	return &Client{address: address, http: &fasthttp.Client{
 		MaxResponseBodySize: 64 << 20,
 		MaxIdleConnDuration: time.Minute,
 		ReadBufferSize:      maxHeaderBytes,
 		MaxConnsPerHost:     maxConnections,
 		Dial: func(address string) (net.Conn, error) {
-			return fasthttp.DialTimeout(address, 3*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+			defer cancel()
+			return dial(ctx, "tcp", address)
 		},
 		// A kept connection may have been closed by the other side just now. Every call
 		// between the services may be made twice: they are idempotent by key.

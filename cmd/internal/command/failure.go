@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -82,6 +83,10 @@ func isUnknownCommand(err error) bool { return strings.HasPrefix(err.Error(), "u
 
 // IsTimeout reports whether nobody answered in time.
 func IsTimeout(err error) bool {
+	var number syscall.Errno // EAGAIN calls itself a timeout; from a file it is a lock
+	if errors.As(err, &number) && number == syscall.EAGAIN {
+		return false
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
