@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -208,8 +207,7 @@ func (c Config) validatePeers() error {
 	if len(c.Peers) > maxNodes {
 		return fmt.Errorf("%d peers: at most %d", len(c.Peers), maxNodes)
 	}
-	own, ok := c.Peers[c.Node]
-	if !ok {
+	if _, ok := c.Peers[c.Node]; !ok {
 		return fmt.Errorf("the peers do not name node %d: list every node of the cluster, this one included", c.Node)
 	}
 	for node, address := range c.Peers {
@@ -224,9 +222,6 @@ func (c Config) validatePeers() error {
 		if err := checkAddress("cluster", c.Cluster); err != nil {
 			return err
 		}
-	}
-	if own == "" {
-		return errors.New("the own cluster address is empty")
 	}
 	return nil
 }
