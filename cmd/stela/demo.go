@@ -24,7 +24,6 @@ type demo struct {
 	*general
 	exit bool
 	data string
-	keep bool
 
 	stage   *stage
 	cluster demoCluster

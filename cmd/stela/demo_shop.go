@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -146,21 +147,31 @@ func getJSON(ctx context.Context, url string, into any) error {
 	return askJSON(request, into)
 }
 
-// history prints an order's events, one line each.
+// An orderEvent is an event as the gateway's history shows it; the rest is left alone.
+type orderEvent struct {
+	Type string    `json:"type"`
+	Time time.Time `json:"time"`
+}
+
+// history prints an order's events, one line each, when its last one is there.
 func (d *demo) history(ctx context.Context, order string) error {
-	var events []struct {
-		Type string          `json:"type"`
-		Time time.Time       `json:"time"`
-		Data json.RawMessage `json:"data"`
+	url := "http://" + d.shop.gateway + "/v1/orders/" + order + "/events"
+	for {
+		var events []orderEvent
+		err := getJSON(ctx, url, &events)
+		if err == nil && slices.ContainsFunc(events, func(e orderEvent) bool { return e.Type == "order.shipped" }) {
+			d.stage.say("its history, read from the log by key:")
+			for _, event := range events {
+				d.stage.code(event.Time.UTC().Format("15:04:05.000") + "  " + event.Type)
+			}
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("read the history of order %s: %w", order, errors.Join(ctx.Err(), err))
+		case <-time.After(orderRetry):
+		}
 	}
-	if err := getJSON(ctx, "http://"+d.shop.gateway+"/v1/orders/"+order+"/events", &events); err != nil {
-		return fmt.Errorf("read the history of order %s: %w", order, err)
-	}
-	d.stage.say("its history, read from the log by key:")
-	for _, event := range events {
-		d.stage.code(event.Time.UTC().Format("15:04:05.000") + "  " + event.Type)
-	}
-	return nil
 }
 
 // A stateDigest is what a service says of its state.
@@ -183,14 +194,14 @@ func (d *demo) showRebuild(ctx context.Context) error {
 		return fmt.Errorf("stop payment: %w", err)
 	}
 	folder := filepath.Join(d.shop.data, rolePayment)
-	entries, err := os.ReadDir(folder)
-	if err != nil || len(entries) == 0 {
-		return fmt.Errorf("payment's database is not in %s: %w", folder, err)
+	files, err := countFiles(folder)
+	if err != nil {
+		return fmt.Errorf("look at payment's database: %w", err)
 	}
 	if err := os.RemoveAll(folder); err != nil {
 		return fmt.Errorf("delete payment's database: %w", err)
 	}
-	d.stage.say("payment stopped; its %d files deleted; payment started", len(entries))
+	d.stage.say("payment stopped, the %d files of its database deleted, payment started", files)
 	began := time.Now()
 	if err := d.startRole(rolePayment); err != nil {
 		return err
@@ -212,6 +223,21 @@ func (d *demo) showRebuild(ctx context.Context) error {
 	}
 	d.stage.say("equal.")
 	return nil
+}
+
+// countFiles counts the files below a folder; none is an error.
+func countFiles(folder string) (int, error) {
+	count := 0
+	err := filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			count++
+		}
+		return err
+	})
+	if err == nil && count == 0 {
+		err = fmt.Errorf("nothing is in %s", folder)
+	}
+	return count, err
 }
 
 // invite says what to try while everything stays up.

@@ -143,8 +143,7 @@ func (c *dumpSegment) records(file segment.File, from, size int64) error {
 		if err == nil {
 			payload, err = file.ReadPayload(&header, payload)
 		}
-		var corrupt *segment.CorruptError
-		if errors.As(err, &corrupt) {
+		if _, ok := errors.AsType[*segment.CorruptError](err); ok {
 			dirty, witness, seekErr := segment.Witness(file, offset, size, segment.At(file.Number, offset))
 			if seekErr != nil {
 				return seekErr

@@ -72,12 +72,10 @@ func isUnknownCommand(err error) bool { return strings.HasPrefix(err.Error(), "u
 
 // explain adds a next step to errors that come with none.
 func explain(err error) error {
-	var hinted *hint
-	if errors.As(err, &hinted) {
+	if _, ok := errors.AsType[*hint](err); ok {
 		return err
 	}
-	var wrong *usageError
-	if errors.As(err, &wrong) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return err
 	}
 	switch {

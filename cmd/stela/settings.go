@@ -178,8 +178,9 @@ func scalars(node *yaml.Node) ([]string, error) {
 			pairs = append(pairs, node.Content[i].Value+"="+node.Content[i+1].Value)
 		}
 		return pairs, nil
+	default: // a document or an alias of an alias
+		return nil, errors.New("not a value that a flag can take")
 	}
-	return nil, errors.New("not a value that a flag can take")
 }
 
 // nearest returns the candidate with the smallest edit distance to word.

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -93,5 +92,5 @@ func eventRow(t *table, event client.Event) {
 	if !event.Time.IsZero() {
 		at = event.Time.UTC().Format("2006-01-02T15:04:05.000Z")
 	}
-	t.add(event.Version, at, event.Type, fmt.Sprintf("%s", event.Data))
+	t.add(event.Version, at, event.Type, string(event.Data))
 }
