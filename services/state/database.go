@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -272,6 +273,7 @@ func (l *pebbleLogger) Errorf(format string, args ...any) {
 // Fatalf implements pebble.Logger, which may not return: the goroutine ends here and
 // the owner ends the rest.
 func (l *pebbleLogger) Fatalf(format string, args ...any) {
-	l.once.Do(func() { l.fatal(fmt.Errorf("state database %s: %s", l.path, fmt.Sprintf(format, args...))) })
+	cause, _, _ := strings.Cut(fmt.Sprintf(format, args...), "\n") // what follows is a stack
+	l.once.Do(func() { l.fatal(fmt.Errorf("state database %s: %s", l.path, cause)) })
 	runtime.Goexit()
 }

@@ -35,10 +35,11 @@ func NewClient(address string, dial Dial) *Client {
 		dial = (&net.Dialer{}).DialContext
 	}
 	return &Client{address: address, http: &fasthttp.Client{
-		MaxResponseBodySize: 64 << 20,
-		MaxIdleConnDuration: time.Minute,
-		ReadBufferSize:      maxHeaderBytes,
-		MaxConnsPerHost:     maxConnections,
+		MaxResponseBodySize:    64 << 20,
+		DisablePathNormalizing: true, // an encoded slash belongs to a part
+		MaxIdleConnDuration:    time.Minute,
+		ReadBufferSize:         maxHeaderBytes,
+		MaxConnsPerHost:        maxConnections,
 		Dial: func(address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 			defer cancel()

@@ -8,6 +8,7 @@
 // it is, any other error as 500 with its text in the log and not in the answer.
 //
 // Limits: bodies of 1 MiB, headers of 16 KiB, 30 s to send a request, 1,024 connections
-// at once. A Server may be used from any goroutine once it serves; Close ends its
-// goroutines after at most the time that its context gives.
+// at once. A Server may be used from any goroutine once it serves; Close waits for its
+// requests, at most for the time that its context gives. fasthttp's own cleaners end some
+// seconds later by themselves.
 package web

@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/stela-db/stela/services/event"
+)
+
+func types(events []event.Recorded) string {
+	var list []string
+	for _, e := range events {
+		list = append(list, e.Type)
+	}
+	return strings.Join(list, " ")
+}
+
+// Causes come before effects although the clocks of the services differ.
+func TestCausal(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	story := []event.Recorded{
+		{Type: "submitted", ID: "s", Causation: "s", Topic: event.OrderCommands, Stream: "1", Time: at(10)},
+		{Type: "placed", ID: "pl", Causation: "s", Topic: event.OrderEvents, Stream: "1", Time: at(20)},
+		{Type: "requested", ID: "rq", Causation: "pl", Topic: event.PaymentEvents, Stream: "1", Time: at(5)}, // a clock that is behind
+		{Type: "captured", ID: "ca", Causation: "rq", Topic: event.PaymentEvents, Stream: "1", Version: 1, Time: at(6)},
+		{Type: "paid", ID: "pa", Causation: "ca", Topic: event.OrderEvents, Stream: "1", Version: 1, Time: at(30)},
+		{Type: "reserved", ID: "re", Causation: "ca", Topic: event.InventoryEvents, Stream: "wh", Version: 7, Time: at(40)},
+		{Type: "committed", ID: "co", Causation: "elsewhere", Topic: event.InventoryEvents, Stream: "wh", Version: 9, Time: at(1)},
+	}
+	want := types(story)
+	rapid.Check(t, func(rt *rapid.T) {
+		if got := types(causal(rapid.Permutation(slices.Clone(story)).Draw(rt, "order"))); got != want {
+			rt.Fatalf("got %s\nwanted %s", got, want)
+		}
+	})
+}
+
+func TestCausalInACircle(t *testing.T) {
+	events := []event.Recorded{
+		{Type: "b", ID: "b", Causation: "a", Topic: "t", Stream: "1", Time: time.UnixMilli(2)},
+		{Type: "a", ID: "a", Causation: "b", Topic: "t", Stream: "2", Time: time.UnixMilli(1)},
+	}
+	if got := types(causal(events)); got != "a b" {
+		t.Error(got)
+	}
+}
+
+func TestTravelTo(t *testing.T) {
+	for _, c := range []struct {
+		at, version string
+		bad         bool
+	}{
+		{"2026-11-22T10:00:00Z", "", false}, {"2026-11-22T10:00:00.5+01:00", "", false}, {"", "0", false}, {"", "17", false},
+		{"noon", "", true}, {"", "-1", true}, {"", "x", true}, {"2026-11-22T10:00:00Z", "1", true},
+	} {
+		if _, _, err := travelTo(c.at, c.version); (err != nil) != c.bad {
+			t.Errorf("at %q version %q: %v", c.at, c.version, err)
+		}
+	}
+}
+
+func TestTraceParent(t *testing.T) {
+	good := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for text, want := range map[string]string{good: good, "": "", "short": "", strings.Repeat("x", 200): "", good[:54] + "\n": ""} {
+		if got := traceParent(text); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+func TestConfigNeedsServices(t *testing.T) {
+	if _, err := New(Config{Services: []Service{{Name: event.Query, Address: "127.0.0.1:1"}}}); err == nil || !strings.Contains(err.Error(), "no address for inventory") {
+		t.Errorf("got %v", err)
+	}
+}
