@@ -94,7 +94,7 @@ type Server struct {
 	routes   []route
 	mappings []mapping
 	memory   *budget
-	scrape   sync.Mutex // guards nothing but memory: scrapes are serial
+	scrape   chan struct{} // holds one: scrapes are serial
 	conns    connections
 	http     fasthttp.Server
 	counts   counts
@@ -129,6 +129,7 @@ func newServer(config Config, verbs verbs) *Server {
 		verbs:    verbs,
 		mappings: mappings(),
 		memory:   newBudget(int64(config.MaxBytesInFlight)),
+		scrape:   make(chan struct{}, 1),
 	}
 	s.life, s.finish = context.WithCancel(context.Background())
 	s.counts = newCounts(config.Metrics)

@@ -29,9 +29,10 @@ func (s *Server) ready(r *request) error {
 
 // metrics writes all series. One scrape runs at a time: each costs memory in the number of partitions.
 func (s *Server) metrics(r *request) error {
-	s.scrape.Lock()
-	defer s.scrape.Unlock()
-	if err := r.ctx.Err(); err != nil {
+	select {
+	case s.scrape <- struct{}{}:
+		defer func() { <-s.scrape }()
+	case <-r.ctx.Done():
 		return overloaded("another scrape takes too long")
 	}
 	if err := s.config.Metrics.Write(r.http.Response.BodyWriter()); err != nil {
