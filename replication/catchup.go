@@ -180,7 +180,9 @@ func (j *job) fetchFile() (path string, err error) {
 		at += n
 	}
 	if err := f.Sync(); err != nil {
-		return "", fmt.Errorf("sync %s: %w", path, err)
+		err = fmt.Errorf("sync %s: %w", path, err)
+		j.group.node.fatal(err)
+		return "", err
 	}
 	return path, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	chaosSeeds = flag.Int("seeds", 6, "how many chaos runs")
+	chaosSeeds = flag.Int("seeds", 4, "how many chaos runs")
 	chaosFirst = flag.Uint64("seed", 1, "the first chaos run's seed")
 )
 
@@ -49,7 +49,7 @@ func (p *proposer) run(ctx context.Context, c *testCluster, lock chanLock, rando
 		}
 		if at == nil {
 			lock.Unlock()
-			time.Sleep(20 * time.Millisecond)
+			pass(20 * time.Millisecond)
 			continue
 		}
 		g, pool := at.node.Group(1), at.pool
@@ -66,7 +66,7 @@ func (p *proposer) run(ctx context.Context, c *testCluster, lock chanLock, rando
 		default:
 			p.unknown[text] = true
 		}
-		time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
+		pass(time.Duration(random.IntN(20)) * time.Millisecond)
 	}
 }
 
@@ -98,11 +98,11 @@ func chaos(t *testing.T, seed uint64) {
 		running.Go(func() { p.run(ctx, c, lock, own) })
 	}
 	for range 40 {
-		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+		pass(time.Duration(random.IntN(1500)) * time.Millisecond)
 		c.fault(random, lock, disks)
 	}
 	c.pipes.Heal()
-	time.Sleep(3 * time.Second) // for the watchdogs of disks that hang
+	pass(3 * time.Second) // for the watchdogs of disks that hang
 	c.bury(random, lock, disks)
 	disks.clear()
 	lock.Lock()
@@ -112,7 +112,7 @@ func chaos(t *testing.T, seed uint64) {
 		}
 	}
 	lock.Unlock()
-	time.Sleep(5 * time.Second)
+	pass(5 * time.Second)
 	cancel()
 	running.Wait()
 	c.must(1, "the end")

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/stela-db/stela/log/record"
 )
 
@@ -230,9 +232,9 @@ func TestFormationAtDifferentTimes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, func(config *Config) { config.DataShards = 2 })
 		c.nodes[2].start()
-		time.Sleep(7 * time.Second)
+		pass(7 * time.Second)
 		c.nodes[1].start()
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if _, formed := c.nodes[1].node.Cluster(); formed {
 			t.Error("two of three nodes formed a cluster")
 		}
@@ -265,7 +267,7 @@ func TestCrashWhileForming(t *testing.T) {
 			c := newCluster(t, 3, nil)
 			c.startAll()
 			for range 4 {
-				time.Sleep(time.Duration(random.IntN(30)) * time.Millisecond)
+				pass(time.Duration(random.IntN(30)) * time.Millisecond)
 				n := c.nodes[int32(random.IntN(3))+1]
 				n.crash(random, random.IntN(101))
 				n.start()
@@ -295,7 +297,7 @@ func TestOtherClusterIsRefused(t *testing.T) {
 		stranger.disk.forget()
 		stranger.start()
 		want = c.fill(1, "more", 20, want)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		for _, p := range c.nodes[1].node.Peers() {
 			if p.Node == 3 && (p.Connected || !strings.Contains(p.Err, "cluster")) {
 				t.Errorf("the stranger is %+v", p)
@@ -317,13 +319,13 @@ func TestCalls(t *testing.T) {
 		c := newCluster(t, 3, nil)
 		c.startAll()
 		c.leader(0)
-		// Handlers are registered before Start, so this uses the package's own kind.
-		answer, err := c.nodes[1].node.Call(t.Context(), 2, kindFormation, c.nodes[1].node.formation().bytes())
-		if err != nil {
-			t.Fatalf("call: %v", err)
-		}
-		if f, err := parseFormation(answer); err != nil || !f.isFormed() {
-			t.Errorf("answer %+v, %v", f, err)
+		for _, to := range []int32{1, 2} {
+			if answer, err := c.nodes[1].node.Call(t.Context(), to, 1, []byte("hello")); err != nil || string(answer) != "hello from 1" {
+				t.Errorf("call of node %d: %q, %v", to, answer, err)
+			}
+			if _, err := c.nodes[1].node.Call(t.Context(), to, 1, nil); err == nil || !strings.Contains(err.Error(), errRefused.Error()) {
+				t.Errorf("error of node %d: %v", to, err)
+			}
 		}
 		if _, err := c.nodes[1].node.Call(t.Context(), 2, 17, nil); err == nil || !strings.Contains(err.Error(), "nobody answers") {
 			t.Errorf("call of an unknown kind: %v", err)
@@ -333,6 +335,85 @@ func TestCalls(t *testing.T) {
 		defer cancel()
 		if _, err := c.nodes[1].node.Call(ctx, 2, 17, nil); !errors.Is(err, ErrUnreachable) {
 			t.Errorf("call of a node that is down: %v", err)
+		}
+	})
+}
+
+func TestGracefulStopIsQuick(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		c.startAll()
+		want := c.fill(1, "before", 10, nil)
+		for i := range 4 {
+			old := c.leader(1)
+			began := time.Now()
+			old.stop()
+			want = c.fill(1, fmt.Sprint("without-", i), 2, want)
+			if took := time.Since(began); took > 200*time.Millisecond {
+				t.Errorf("gap of %v after node %d was stopped in order", took, old.number)
+			}
+			old.start()
+			c.agree(1, want)
+		}
+	})
+}
+
+// TestEndlessTransfer is R8: a leader that refuses everything because of a transfer
+// that is never over gets another raft.
+func TestEndlessTransfer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		c.startAll()
+		want := c.fill(1, "before", 5, nil)
+		g := c.leader(1).node.Group(1)
+		in := g.current()
+		in.watchTransfer(raft.ErrLeadershipTransferInProgress)
+		in.watchTransfer(nil) // it was over
+		pass(2 * time.Second)
+		in.watchTransfer(raft.ErrLeadershipTransferInProgress)
+		pass(time.Second)
+		in.watchTransfer(raft.ErrLeadershipTransferInProgress)
+		if g.current() != in {
+			t.Fatal("raft was replaced too early")
+		}
+		pass(2 * time.Second)
+		in.watchTransfer(raft.ErrLeadershipTransferInProgress)
+		eventually(t, "another raft", 5*time.Second, func() error {
+			if now := g.current(); now == nil || now == in {
+				return errors.New("still the same")
+			}
+			return nil
+		})
+		c.agree(1, c.fill(1, "after", 5, want))
+	})
+}
+
+// TestUnfitProposals checks what Propose refuses by itself.
+func TestUnfitProposals(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		c.peers = nil
+		c.startAll()
+		n := c.leader(1)
+		g := n.node.Group(1)
+		term := g.Leader().Term
+		f := n.pool.Get(100)
+		clear(f.Bytes())
+		if _, err := g.Propose(f, term); !errors.Is(err, record.ErrCorrupt) {
+			t.Errorf("no entry: %v", err)
+		}
+		if _, err := g.Propose(entry(n.pool, "x", term+1), term+1); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("another term: %v", err)
+		}
+		p, err := g.Propose(entry(n.pool, "x", term-1), term)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Wait(); !errors.Is(err, ErrNotLeader) || !errors.Is(err, ErrSkipped) {
+			t.Errorf("stamped in another term: %v", err)
+		}
+		if _, err := n.node.Group(9).Propose(entry(n.pool, "x", 1), 1); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("a shard that is not there: %v", err)
 		}
 	})
 }

@@ -36,9 +36,9 @@ func (f *faults) wrap(node int32, fs vfs.FS) vfs.FS {
 			return nil
 		}
 		for f.hang[node].Load() {
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
-		time.Sleep(time.Duration(f.slow[node].Load()))
+		pass(time.Duration(f.slow[node].Load()))
 		if f.fail[node].Load() {
 			return syscall.EIO
 		}
@@ -246,7 +246,7 @@ func testSnapshot(t *testing.T, s *snapshots, index uint64, state []byte) {
 
 func TestSnapshotFiles(t *testing.T) {
 	mem := vfs.NewMem()
-	s, err := openSnapshots(mem, "dir", testLogger(1))
+	s, err := openSnapshots(mem, "dir", testLogger(1), func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestSnapshotFiles(t *testing.T) {
 		testSnapshot(t, s, 10+i, state[:len(state)-int(i)])
 	}
 	testSnapshot(t, s, 20, nil)
-	s, err = openSnapshots(mem, "dir", testLogger(1))
+	s, err = openSnapshots(mem, "dir", testLogger(1), func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestSnapshotFiles(t *testing.T) {
 // TestSnapshotCorruption flips every byte of a file, and cuts it everywhere.
 func TestSnapshotCorruption(t *testing.T) {
 	mem := vfs.NewMem()
-	s, err := openSnapshots(mem, "dir", testLogger(1))
+	s, err := openSnapshots(mem, "dir", testLogger(1), func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}

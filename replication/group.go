@@ -57,7 +57,7 @@ func (g *Group) start(machine StateMachine, bootstrap raft.Configuration) error 
 	g.lock()
 	defer g.unlock()
 	config := &g.node.config
-	dir := config.FS.PathJoin(config.Dir, raftDir, fmt.Sprintf("shard-%03d", g.number))
+	dir := g.dir()
 	if err := makeDir(config.FS, dir); err != nil {
 		return err
 	}
@@ -68,9 +68,9 @@ func (g *Group) start(machine StateMachine, bootstrap raft.Configuration) error 
 		return fmt.Errorf("open raft's term and vote of shard %d: %w", g.number, err)
 	}
 	if err := g.checkStarted(); err != nil {
-		return errors.Join(err, g.stable.Close())
+		return errors.Join(err, g.closeStable())
 	}
-	g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(dir, "snapshots"), g.logger)
+	g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(dir, snapshotsName), g.logger, g.node.fatal)
 	if err == nil {
 		err = g.restore()
 	}
@@ -78,9 +78,25 @@ func (g *Group) start(machine StateMachine, bootstrap raft.Configuration) error 
 		err = g.run(bootstrap)
 	}
 	if err != nil {
-		return errors.Join(err, g.stable.Close())
+		return errors.Join(err, g.closeStable())
 	}
 	return nil
+}
+
+// closeStable closes raft's term and vote, if they are open. The life lock is held.
+func (g *Group) closeStable() error {
+	if g.stable == nil {
+		return nil
+	}
+	stable := g.stable
+	g.stable = nil
+	return stable.Close()
+}
+
+// dir is where this group keeps what is raft's.
+func (g *Group) dir() string {
+	config := &g.node.config
+	return config.FS.PathJoin(config.Dir, raftDir, fmt.Sprintf("shard-%03d", g.number))
 }
 
 // checkStarted refuses a folder whose identity says that it has held raft state which is not there.
@@ -164,12 +180,7 @@ func (g *Group) close() error {
 	if in := g.running.Swap(nil); in != nil {
 		in.close()
 	}
-	if g.stable == nil {
-		return nil
-	}
-	stable := g.stable
-	g.stable = nil
-	return stable.Close()
+	return g.closeStable()
 }
 
 // Ready returns nil when the group runs, else the reason.

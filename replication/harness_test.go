@@ -321,6 +321,12 @@ func (n *testNode) tryStart() error {
 	}
 	n.node, err = New(config)
 	if err == nil {
+		n.node.Handle(1, func(_ context.Context, from int32, request []byte) ([]byte, error) {
+			if len(request) == 0 {
+				return nil, errRefused
+			}
+			return append(request, fmt.Sprint(" from ", from)...), nil
+		})
 		err = n.node.Start(func(shard record.Shard) StateMachine { return n.disk.machine(shard) })
 	}
 	n.up = true
@@ -368,6 +374,9 @@ func (n *testNode) wipe() {
 	n.mem = vfs.NewCrashableMem()
 	n.disk.forget()
 }
+
+// pass lets time pass, virtual time in all tests but those that use the operating system's network.
+func pass(d time.Duration) { time.Sleep(d) }
 
 // eventually waits in virtual time until check returns nil.
 func eventually(t *testing.T, what string, atMost time.Duration, check func() error) {

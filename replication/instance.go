@@ -20,6 +20,8 @@ const (
 	commitTimeout    = 100 * time.Millisecond
 	// drainPatience bounds how long closing waits for proposals that are under way.
 	drainPatience = 10 * time.Second
+	// snapshotPause lies between a snapshot that failed and the next attempt.
+	snapshotPause = 5 * time.Second
 )
 
 // instance is one life of a group's raft: a group gets another when a snapshot is
@@ -234,8 +236,16 @@ func (in *instance) takeSnapshots() {
 			return
 		}
 		err := in.await(context.Background(), func() raft.Future { return in.raft.Snapshot() })
-		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, ErrNotReady) {
-			in.group.logger.Warn("take a snapshot", "error", err)
+		if err == nil || errors.Is(err, raft.ErrNothingNewToSnapshot) || errors.Is(err, ErrNotReady) {
+			continue
+		}
+		in.group.logger.Warn("take a snapshot", "error", err)
+		timer := time.NewTimer(snapshotPause)
+		select {
+		case <-timer.C:
+		case <-in.stop:
+			timer.Stop()
+			return
 		}
 	}
 }

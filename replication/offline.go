@@ -57,9 +57,8 @@ func (g *Group) replay(machine StateMachine, alone bool) error {
 	if alone {
 		certain = max(certain, g.log.Last())
 	}
-	dir := config.FS.PathJoin(config.Dir, raftDir, fmt.Sprintf("shard-%03d", g.number))
 	var err error
-	if g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(dir, "snapshots"), g.logger); err != nil {
+	if g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(g.dir(), snapshotsName), g.logger, g.node.fatal); err != nil {
 		return err
 	}
 	if err := g.restore(); err != nil {

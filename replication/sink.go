@@ -111,7 +111,9 @@ func (s *sink) Close() error {
 	s.put(end[:])
 	err := s.err
 	if err == nil {
-		err = s.file.Sync()
+		if err = s.file.Sync(); err != nil {
+			s.store.fatal(fmt.Errorf("sync %s: %w", s.partial, err))
+		}
 	}
 	if err = errors.Join(err, s.file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", s.partial, err)

@@ -64,6 +64,7 @@ type snapshots struct {
 	fs     log.FS
 	dir    string
 	logger *slog.Logger
+	fatal  func(error) // told when a sync fails: nobody knows then what the disk holds
 
 	mu   sync.Mutex // guards list and held
 	list []*snapshotMeta
@@ -71,8 +72,8 @@ type snapshots struct {
 }
 
 // openSnapshots reads the headers of what is in the folder. A file that cannot be
-// read stays where it is and is not used.
-func openSnapshots(fs log.FS, dir string, logger *slog.Logger) (*snapshots, error) {
+// read stays where it is and is not used; one that was not finished is removed.
+func openSnapshots(fs log.FS, dir string, logger *slog.Logger, fatal func(error)) (*snapshots, error) {
 	if err := makeDir(fs, dir); err != nil {
 		return nil, err
 	}
@@ -80,8 +81,13 @@ func openSnapshots(fs log.FS, dir string, logger *slog.Logger) (*snapshots, erro
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
 	}
-	s := &snapshots{fs: fs, dir: dir, logger: logger, held: map[string]int{}}
+	s := &snapshots{fs: fs, dir: dir, logger: logger, fatal: fatal, held: map[string]int{}}
 	for _, name := range names {
+		if strings.HasSuffix(name, partialSuffix) {
+			if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
+				return nil, fmt.Errorf("remove an unfinished snapshot: %w", err)
+			}
+		}
 		if !strings.HasSuffix(name, snapshotSuffix) {
 			continue
 		}
@@ -166,6 +172,7 @@ func (s *snapshots) publish(partial string, meta *snapshotMeta) error {
 		return fmt.Errorf("rename %s: %w", partial, err)
 	}
 	if err := syncDir(s.fs, s.dir); err != nil {
+		s.fatal(err)
 		return err
 	}
 	s.mu.Lock()

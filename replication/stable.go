@@ -16,7 +16,8 @@ const (
 	keyStarted     = "Started"  // this store was made by a start of the group
 	keyAppended    = "Appended" // the log has held an entry
 	keyBackfill    = "Backfill" // from, through index u64: fetched from a peer and durable
-	stableName     = "vote"
+	stableName     = "vote"     // in the group's folder
+	snapshotsName  = "snapshots"
 	diskPatience   = 2 * time.Second
 )
 
