@@ -162,9 +162,10 @@ func adminSarama(t *testing.T, admin sarama.ClusterAdmin, topic string) {
 	if err != nil || described[0].State != "Empty" {
 		t.Errorf("describe group: %v %+v", err, described)
 	}
-	entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic})
-	if err != nil || len(entries) < 10 {
-		t.Errorf("describe config: %v, %d entries", err, len(entries))
+	resource := &sarama.ConfigResource{Type: sarama.TopicResource, Name: topic}
+	configs, err := admin.DescribeConfigs([]*sarama.ConfigResource{resource}, sarama.DescribeConfigsOptions{IncludeSynonyms: true})
+	if err != nil || len(configs) != 1 || configs[0].ErrorCode != sarama.ErrNoError || len(configs[0].Configs) < 10 {
+		t.Errorf("describe configs: %v %+v", err, configs)
 	}
 	if _, _, err := admin.DescribeCluster(); err != nil {
 		t.Errorf("describe cluster: %v", err)
