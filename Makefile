@@ -57,6 +57,7 @@ tidy: ## the house rules: layers, sizes, wording, docs
 module: ## go.mod and go.sum say what is used, and no more
 	$(GO) mod tidy -diff
 	$(GO) -C internal/clients mod tidy -diff
+	$(GO) -C internal/tools mod tidy -diff
 	$(GO) mod verify
 
 .PHONY: lint
