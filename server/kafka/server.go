@@ -72,12 +72,18 @@ func NewServer(config Config) (*Server, error) {
 // Serve accepts connections until Close, which makes it return nil. A listener that fails for good is an error.
 func (s *Server) Serve() error {
 	failures := make(chan error, len(s.config.Listeners))
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
 	for i := range s.config.Listeners {
 		// Ends when the listener is closed, by Close.
 		s.running.Go(func() {
 			failures <- s.accept(&s.config.Listeners[i])
 		})
 	}
+	s.mu.Unlock()
 	var err error
 	for range s.config.Listeners {
 		err = errors.Join(err, <-failures)
