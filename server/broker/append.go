@@ -175,7 +175,7 @@ func (d streamDesk) onLeader(ctx context.Context, p *Partition, again bool, do f
 		case !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrLeaderNotAvailable):
 			return err
 		}
-		if d.broker.isClosed() {
+		if p.state.shard.isClosed() {
 			return ErrShuttingDown
 		}
 		pause := time.NewTimer(leaderRetry)

@@ -160,12 +160,6 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-func (b *Broker) isClosed() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.closed
-}
-
 // fatal says that the node cannot go on.
 func (b *Broker) fatal(err error) {
 	b.logger.Error("the broker cannot go on", "error", err)

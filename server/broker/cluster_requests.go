@@ -267,6 +267,6 @@ func (b *Broker) IncrementalAlterConfigs(ctx context.Context, request *meta.Incr
 }
 
 // allocateProducerIDs takes a block of producer ids.
-func (b *Broker) allocateProducerIDs(ctx context.Context) (*meta.ProducerIDBlock, error) {
-	return askFor[meta.ProducerIDBlock](ctx, b.cluster, &meta.AllocateProducerIDs{Node: b.config.Node})
+func (c *cluster) allocateProducerIDs(ctx context.Context) (*meta.ProducerIDBlock, error) {
+	return askFor[meta.ProducerIDBlock](ctx, c, &meta.AllocateProducerIDs{Node: c.broker.config.Node})
 }

@@ -198,7 +198,7 @@ func TestMetadataSurvivesItsLeader(t *testing.T) {
 					case !errors.Is(err, ErrTimedOut) && !errors.Is(err, ErrNotController):
 						t.Errorf("%s: %v", name, err)
 					}
-					block, err := n.allocateProducerIDs(context.Background())
+					block, err := n.Broker.cluster.allocateProducerIDs(context.Background())
 					if err != nil {
 						t.Errorf("producer ids: %v", err)
 						continue

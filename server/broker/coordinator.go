@@ -359,9 +359,9 @@ func (b *Broker) Group(ctx context.Context, groupID string, request group.Reques
 	}
 	switch r := request.(type) {
 	case *group.OffsetCommit:
-		return b.commitOffsets(ctx, s.coordinator, r)
+		return s.coordinator.commitOffsets(ctx, r)
 	case *group.OffsetFetch:
-		return b.fetchOffsets(ctx, s.coordinator, r)
+		return s.coordinator.fetchOffsets(ctx, r)
 	default:
 		return s.coordinator.ask(ctx, request)
 	}
@@ -385,8 +385,8 @@ func (b *Broker) listGroups(ctx context.Context, request *group.List) (group.Res
 
 // commitOffsets tells the coordinator which partitions of the cluster are meant, so that a deleted topic's offsets are never
 // taken for those of its successor. Partitions that there are not are refused.
-func (b *Broker) commitOffsets(ctx context.Context, c *coordinator, r *group.OffsetCommit) (group.Response, error) {
-	view := b.View()
+func (c *coordinator) commitOffsets(ctx context.Context, r *group.OffsetCommit) (group.Response, error) {
+	view := c.shard.broker.View()
 	known := *r
 	known.Topics = make([]group.CommitTopic, len(r.Topics))
 	result := &group.CommitResult{Topics: make([]group.CommitTopicResult, len(r.Topics))}
@@ -421,7 +421,7 @@ func (b *Broker) commitOffsets(ctx context.Context, c *coordinator, r *group.Off
 
 // fetchOffsets leaves out offsets of deleted topics that were not swept yet. It makes sure that no other node has been the
 // coordinator in the meantime: an offset that was committed there must not be missed.
-func (b *Broker) fetchOffsets(ctx context.Context, c *coordinator, r *group.OffsetFetch) (group.Response, error) {
+func (c *coordinator) fetchOffsets(ctx context.Context, r *group.OffsetFetch) (group.Response, error) {
 	response, err := c.ask(ctx, r)
 	if err != nil {
 		return nil, err
@@ -429,7 +429,7 @@ func (b *Broker) fetchOffsets(ctx context.Context, c *coordinator, r *group.Offs
 	if err := c.shard.group.VerifyLeader(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotCoordinator, err)
 	}
-	view := b.View()
+	view := c.shard.broker.View()
 	result := response.(*group.FetchResult)
 	for i := range result.Topics {
 		topic := &result.Topics[i]

@@ -35,7 +35,7 @@ func (b *Broker) InitProducerID(ctx context.Context, transactionalID string) (id
 	if id, ok := b.producers.take(); ok {
 		return id, 0, nil
 	}
-	block, err := b.allocateProducerIDs(ctx)
+	block, err := b.cluster.allocateProducerIDs(ctx)
 	if err != nil {
 		return -1, -1, err
 	}

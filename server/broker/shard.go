@@ -137,6 +137,12 @@ func (s *shard) close() {
 	s.pipeline.running.Wait()
 }
 
+func (s *shard) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // changedRole wakes all who wait for something that depends on leading or closed. The caller holds mu.
 func (s *shard) changedRole() {
 	s.work.Broadcast()
