@@ -24,10 +24,10 @@ import (
 
 var (
 	firstSeed = flag.Uint64("rules.seed", 1, "first seed of TestRules")
-	seedCount = flag.Uint64("rules.seeds", 6, "how many seeds TestRules runs")
+	seedCount = flag.Uint64("rules.seeds", 2, "how many seeds TestRules runs")
 )
 
-const ordersPerSeed = 25
+const ordersPerSeed = 20
 
 // TestRules runs the real decisions and folds of all services on a model of the log: two
 // live instances of each, with long pauses between deciding and appending, inputs read
