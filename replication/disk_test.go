@@ -20,6 +20,7 @@ import (
 
 	"github.com/stela-db/stela/log"
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/replication/transport"
 )
 
 // faults are what the disks of a cluster do, by node.
@@ -369,4 +370,24 @@ func TestLostState(t *testing.T) {
 			})
 		})
 	}
+}
+
+// FuzzCalls feeds bytes to the decoders of what other nodes say and of what the folder holds.
+func FuzzCalls(f *testing.F) {
+	member := transport.Peer{Node: 1, Incarnation: [16]byte{1}}
+	f.Add((&formation{cluster: [16]byte{2}, dataShards: 3, members: []transport.Peer{member}, peers: []int32{1, 2}}).bytes())
+	f.Add((&installRequest{shard: 1, term: 2, index: 3}).bytes())
+	f.Add((&identityFile{Identity: Identity{Node: 1}, members: []transport.Peer{member}}).bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if g, err := parseFormation(b); err == nil && !bytes.Equal(g.bytes(), b) {
+			t.Error("a formation is written otherwise than it was read")
+		}
+		if r, err := parseInstallRequest(b); err == nil && !bytes.Equal(r.bytes(), b) {
+			t.Error("a request to install is written otherwise than it was read")
+		}
+		if len(b) > 4 { // with a right sum
+			b = binary.LittleEndian.AppendUint32(b[:len(b)-4:len(b)-4], record.Castagnoli(0, b[:len(b)-4]))
+		}
+		_, _ = parseIdentity(b)
+	})
 }

@@ -17,17 +17,13 @@ import (
 type sink struct {
 	store   *snapshots
 	meta    *snapshotMeta
-	file    syncWriteCloser
+	file    io.WriteCloser
+	sync    func() error // of file
 	partial string
 	begun   bool
 	block   []byte
 	sum     hash.Hash32
 	err     error
-}
-
-type syncWriteCloser interface {
-	io.WriteCloser
-	Sync() error
 }
 
 // Create implements raft.SnapshotStore.
@@ -41,7 +37,7 @@ func (s *snapshots) Create(_ raft.SnapshotVersion, index, term uint64, configura
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", partial, err)
 	}
-	return &sink{store: s, meta: meta, file: f, partial: partial, sum: crc32.NewIEEE()}, nil
+	return &sink{store: s, meta: meta, file: f, sync: f.Sync, partial: partial, sum: crc32.NewIEEE()}, nil
 }
 
 // ID implements raft.SnapshotSink.
@@ -111,7 +107,7 @@ func (s *sink) Close() error {
 	s.put(end[:])
 	err := s.err
 	if err == nil {
-		if err = s.file.Sync(); err != nil {
+		if err = s.sync(); err != nil {
 			s.store.fatal(fmt.Errorf("sync %s: %w", s.partial, err))
 		}
 	}

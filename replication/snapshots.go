@@ -263,11 +263,12 @@ func (s *snapshots) openState(path string) (*snapshotMeta, *stateReader, error) 
 	r := &stateReader{file: f, source: bufio.NewReaderSize(f, 64<<10), sum: crc32.NewIEEE()}
 	meta, err := r.header()
 	if err == nil {
-		var info interface{ Size() int64 }
-		if info, err = f.Stat(); err == nil {
+		info, failed := f.Stat()
+		if failed == nil {
 			meta.FileBytes = info.Size()
 			return meta, r, nil
 		}
+		err = failed
 	}
 	return nil, nil, errors.Join(fmt.Errorf("snapshot %s: %w", path, err), f.Close())
 }
