@@ -48,17 +48,20 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "stela")
+	began := time.Now()
 	build := exec.Command("go", "build", "-o", binary, "./cmd/stela")
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build stela: %v\n%s", err, out)
 		return 1
 	}
+	built := time.Now()
 	stop, err := startCluster(dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	fmt.Printf("stela built in %.1f s, three nodes ready in %.1f s\n", built.Sub(began).Seconds(), time.Since(built).Seconds())
 	defer stop()
 	return m.Run()
 }

@@ -21,6 +21,9 @@ func Dump(fs vfs.FS, dir string, visit func(Row) error) error {
 	db, err := pebble.Open(dir, &pebble.Options{
 		FS: fs, ReadOnly: true, ErrorIfNotExists: true, FormatMajorVersion: pebble.FormatNewest, Logger: silent{},
 	})
+	if errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return fmt.Errorf("no index in %s: %w", dir, err)
+	}
 	if err != nil {
 		return fmt.Errorf("open index %s to read: %w", dir, err)
 	}
