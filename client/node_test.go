@@ -1,0 +1,191 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stela-db/stela/client"
+)
+
+// onNode returns a client of a node in memory.
+func onNode(t *testing.T) *client.Client {
+	t.Helper()
+	config, stop := startNode()
+	t.Cleanup(stop)
+	c, err := client.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func create(t *testing.T, c *client.Client, name string, partitions int32) {
+	t.Helper()
+	topic := client.Topic{Name: name, Partitions: partitions, Configs: map[string]string{"eventstore.enable": "true"}}
+	for range 2 { // the second time it is there, and stays as it is
+		if err := c.CreateTopics(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What goes in through the HTTP door comes out of both, header for header, byte for byte.
+func TestBothDoors(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 3)
+	in := client.Event{
+		ID: "i-1", Type: "a.b", Source: "/s", Subject: "k/1", Time: time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC),
+		Extensions: []client.Attribute{{Name: "correlationid", Value: "c 1"}, {Name: "causationid", Value: `"q"`}},
+		Data:       []byte(`{"n": 1.50, "s":"ä<>&"}`),
+	}
+	stream := c.Stream("t", "k/1 ü")
+	at, err := stream.Append(t.Context(), client.ExpectNone, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := stream.All(t.Context())
+	if err != nil || len(events) != 1 {
+		t.Fatalf("%v, %v", events, err)
+	}
+	got := events[0]
+	if got.ID != in.ID || got.Type != in.Type || got.Source != in.Source || got.Subject != in.Subject || !got.Time.Equal(in.Time) ||
+		got.Extension("correlationid") != "c 1" || got.Extension("causationid") != `"q"` || string(got.Data) != string(in.Data) || got.Version != 0 || got.Offset != at.FirstOffset {
+		t.Errorf("through http: %+v", got)
+	}
+	reader, err := c.Reader(client.ReaderConfig{From: client.Cut{"t": {0, 0, 0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	records, err := reader.Poll(t.Context(), 0)
+	if err != nil || len(records) != 1 {
+		t.Fatalf("%v, %v", records, err)
+	}
+	r := records[0]
+	if r.Partition != at.Partition || r.Offset != at.FirstOffset || string(r.Key) != "k/1 ü" || string(r.Value) != string(in.Data) {
+		t.Errorf("through kafka: %+v", r)
+	}
+	for name, want := range map[string]string{
+		"ce_id": "i-1", "ce_type": "a.b", "ce_source": "/s", "ce_subject": "k/1", "ce_time": "2026-11-22T10:00:00.123456789Z", "ce_specversion": "1.0",
+		"ce_correlationid": "c 1", "ce_causationid": `"q"`, "content-type": "application/json",
+	} {
+		if value, _ := r.Header(name); string(value) != want {
+			t.Errorf("header %s is %q, wanted %q", name, value, want)
+		}
+	}
+}
+
+func TestStreamConditions(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 1)
+	n := 0
+	event := func() client.Event {
+		n++
+		return client.Event{ID: fmt.Sprint(n), Type: "x", Source: "/s", Data: fmt.Append(nil, n)}
+	}
+	stream := c.Stream("t", "k")
+	var conflict *client.ConflictError
+	if _, err := stream.Append(t.Context(), client.ExpectExists, event()); !errors.As(err, &conflict) || conflict.Actual != -1 {
+		t.Errorf("exists: %v", err)
+	}
+	for i, expected := range []client.Expected{client.ExpectNone, 0, client.ExpectExists, client.ExpectAny, 3} {
+		at, err := stream.Append(t.Context(), expected, event())
+		if err != nil || at.FirstVersion != int64(i) {
+			t.Errorf("%s: %+v, %v", expected, at, err)
+		}
+	}
+	if _, err := stream.Append(t.Context(), client.ExpectNone, event()); !errors.As(err, &conflict) || conflict.Actual != 4 || len(conflict.Unseen) != 5 {
+		t.Errorf("none: %v", err)
+	}
+	if _, err := stream.Append(t.Context(), 2, event()); !errors.As(err, &conflict) || len(conflict.Unseen) != 2 || conflict.Unseen[0].Version != 3 {
+		t.Errorf("2: %v", err)
+	}
+	backward, head, err := stream.Read(t.Context(), client.ReadRequest{From: 3, Backward: true, Limit: 2})
+	if err != nil || head != 4 || len(backward) != 2 || backward[0].Version != 3 || backward[1].Version != 2 {
+		t.Errorf("backward: %+v, %d, %v", backward, head, err)
+	}
+	if _, _, err := c.Stream("t", "nobody").Read(t.Context(), client.ReadRequest{}); !errors.Is(err, client.ErrNoStream) {
+		t.Errorf("no stream: %v", err)
+	}
+}
+
+func TestReaderNeverJumps(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 1)
+	reader, err := c.Reader(client.ReaderConfig{From: client.Cut{"t": {17}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if records, err := reader.Poll(ctx, 0); err == nil || !strings.Contains(err.Error(), "OFFSET_OUT_OF_RANGE") {
+		t.Errorf("an offset that is not there: %v, %v", records, err)
+	}
+}
+
+func TestReplayStopsAtTheCut(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 4)
+	producer, err := c.Producer(client.ProducerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	var records []*client.Record
+	for n := range 1000 {
+		records = append(records, &client.Record{Topic: "t", Key: fmt.Append(nil, n%50), Value: fmt.Append(nil, n)})
+	}
+	if err := producer.Produce(t.Context(), records[:700]...); err != nil {
+		t.Fatal(err)
+	}
+	cut, err := c.Cut(t.Context(), "t")
+	if err != nil || cut.Events() != 700 {
+		t.Fatalf("%v, %v", cut, err)
+	}
+	if err := producer.Produce(t.Context(), records[700:]...); err != nil {
+		t.Fatal(err)
+	}
+	seen, next := 0, client.Cut{}
+	var progress client.Progress
+	err = c.Replay(t.Context(), client.ReplayRequest{To: cut, Progress: func(p client.Progress) { progress = p }, Visit: func(r client.Record) error {
+		if r.Offset != next.Offset("t", r.Partition) {
+			t.Errorf("partition %d: offset %d, wanted %d", r.Partition, r.Offset, next.Offset("t", r.Partition))
+		}
+		next.Set("t", r.Partition, r.Offset+1)
+		seen++
+		return nil
+	}})
+	if err != nil || seen != 700 || progress.Done != 700 || progress.Total != 700 || next.String() != cut.String() {
+		t.Errorf("%d records to %s of %s, progress %+v, %v", seen, next, cut, progress, err)
+	}
+	stop := errors.New("enough")
+	err = c.Replay(t.Context(), client.ReplayRequest{To: cut, Visit: func(client.Record) error { return stop }})
+	if !errors.Is(err, stop) {
+		t.Errorf("visit's error: %v", err)
+	}
+}
+
+func TestPing(t *testing.T) {
+	if err := onNode(t).Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c, err := client.New(client.Config{Brokers: []string{"127.0.0.1:1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := c.Ping(ctx); err == nil || !strings.Contains(err.Error(), "reach brokers [127.0.0.1:1]") {
+		t.Errorf("nobody there: %v", err)
+	}
+	if _, err := c.Cut(ctx, "none"); err == nil {
+		t.Error("a cut of nothing")
+	}
+}
