@@ -211,9 +211,7 @@ func (s *Server) openStorage() error {
 // peers returns the cluster addresses, the own one replaced by what to listen on.
 func (s *Server) peers() map[int32]string {
 	peers := map[int32]string{}
-	for node, address := range s.config.Peers {
-		peers[node] = address
-	}
+	maps.Copy(peers, s.config.Peers)
 	if s.config.Cluster != "" && len(peers) > 0 {
 		peers[s.config.Node] = s.config.Cluster
 	}
@@ -280,14 +278,12 @@ func (s *Server) openFronts(bound []kafka.Bound, web net.Listener) error {
 
 // serve runs a front until it is closed; one that breaks ends the node.
 func (s *Server) serve(what string, run func() error) {
-	s.serving.Add(1)
 	// Ends when Close closes the front.
-	go func() {
-		defer s.serving.Done()
+	s.serving.Go(func() {
 		if err := run(); err != nil {
 			s.fatal(fmt.Errorf("%s: %w", what, err))
 		}
-	}()
+	})
 }
 
 // closeListener closes a listener that a front may have closed already.
@@ -325,8 +321,7 @@ func (s *Server) Close() error {
 			s.ending = make(chan error, 1)
 			go func() { s.ending <- s.replication.Close() }() // awaited by replication's closer
 		}
-		for i := len(s.closers) - 1; i >= 0; i-- {
-			c := s.closers[i]
+		for _, c := range slices.Backward(s.closers) {
 			if failed := c.close(); failed != nil {
 				err = errors.Join(err, fmt.Errorf("close %s: %w", c.what, failed))
 			}

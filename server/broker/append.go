@@ -132,8 +132,8 @@ func (d streamDesk) appendHere(ctx context.Context, p *Partition, f *frame.Frame
 
 // withUnseen adds to a conflict the events that the appender has not seen.
 func (d streamDesk) withUnseen(ctx context.Context, p *Partition, key []byte, err error) error {
-	var conflict *ConflictError
-	if !errors.As(err, &conflict) || conflict.Expected < ExpectNone {
+	conflict, ok := errors.AsType[*ConflictError](err)
+	if !ok || conflict.Expected < ExpectNone {
 		return err
 	}
 	told := *conflict

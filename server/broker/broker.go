@@ -122,6 +122,7 @@ func (d deadMachine) Applied() record.Index { return 0 }
 func (d deadMachine) Snapshot() (func(io.Writer) error, func(), error) {
 	return nil, nil, d.err
 }
+
 func (d deadMachine) Restore(io.Reader, record.Index, func(func(replication.Committed) error) error) error {
 	return d.err
 }

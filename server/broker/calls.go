@@ -44,8 +44,7 @@ func answerCodes() map[byte]error {
 
 // encodeError makes the answer of a call that failed.
 func encodeError(err error) []byte {
-	var conflict *ConflictError
-	if errors.As(err, &conflict) {
+	if conflict, ok := errors.AsType[*ConflictError](err); ok {
 		w := wire{answerConflict}
 		w.int(int64(conflict.Expected))
 		w.int(conflict.Actual)

@@ -117,8 +117,11 @@ func TestFetchErrors(t *testing.T) {
 			epoch  int32
 			want   error
 		}{
-			{n, 1, epoch, nil}, {n, 2, -1, ErrOffsetOutOfRange}, {n, -1, -1, ErrOffsetOutOfRange},
-			{n, 0, epoch - 1, ErrFencedLeaderEpoch}, {n, 0, epoch + 1, ErrUnknownLeaderEpoch},
+			{n, 1, epoch, nil},
+			{n, 2, -1, ErrOffsetOutOfRange},
+			{n, -1, -1, ErrOffsetOutOfRange},
+			{n, 0, epoch - 1, ErrFencedLeaderEpoch},
+			{n, 0, epoch + 1, ErrUnknownLeaderEpoch},
 			{c.nodes[n.id%3+1], 0, -1, ErrNotLeader},
 		} {
 			result := test.node.Fetch(context.Background(), &FetchRequest{MaxBytes: 1, Partitions: []FetchPartition{
@@ -240,10 +243,13 @@ func TestListOffsets(t *testing.T) {
 			timestamp int64
 			want      ListedOffset
 		}{
-			{TimestampLatest, ListedOffset{7, -1, epoch}}, {TimestampEarliest, ListedOffset{0, -1, epoch}},
+			{TimestampLatest, ListedOffset{7, -1, epoch}},
+			{TimestampEarliest, ListedOffset{0, -1, epoch}},
 			{TimestampMax, ListedOffset{6, base + 2001, epoch}},
-			{0, ListedOffset{0, base + 1000, epoch}}, {base + 1001, ListedOffset{1, base + 1001, epoch}},
-			{base + 1003, ListedOffset{5, base + 2000, epoch}}, {base + 2001, ListedOffset{6, base + 2001, epoch}},
+			{0, ListedOffset{0, base + 1000, epoch}},
+			{base + 1001, ListedOffset{1, base + 1001, epoch}},
+			{base + 1003, ListedOffset{5, base + 2000, epoch}},
+			{base + 2001, ListedOffset{6, base + 2001, epoch}},
 			{base + 2002, ListedOffset{-1, -1, -1}},
 		} {
 			if got := list(test.timestamp); got != test.want {

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -130,7 +131,7 @@ func (s *shard) sumUp(number int64, since record.Index) ([]index.SegmentPartitio
 		sums.add(tail)
 		return nil
 	})
-	if err != nil && err != done {
+	if err != nil && !errors.Is(err, done) {
 		return nil, fmt.Errorf("sum up segment %d: %w", number, err)
 	}
 	return sums.list(), nil

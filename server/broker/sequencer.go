@@ -355,11 +355,9 @@ func (s *shard) answerAll() {
 		}
 		s.pipeline.settled.Store(p.number)
 		if proposals == 0 && err == nil && p.refused() {
-			s.pipeline.running.Add(1)
-			go func() { // ends when a majority has answered, or none can
-				defer s.pipeline.running.Done()
+			s.pipeline.running.Go(func() { // ends when a majority has answered, or none can
 				s.answer(p, s.confirm(context.Background(), p.reign), 0)
-			}()
+			})
 			continue
 		}
 		s.answer(p, clientError(err), proposals)

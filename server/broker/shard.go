@@ -114,16 +114,11 @@ func (s *shard) start() error {
 	if err := s.machine.load(); err != nil {
 		return err
 	}
-	s.pipeline.running.Add(2)
-	go func() { // ends at close
-		defer s.pipeline.running.Done()
+	s.pipeline.running.Go(func() { // ends at close
 		defer close(s.pipeline.proposals)
 		newSequencer(s).run()
-	}()
-	go func() { // ends after the sequencer, when the last proposal is settled
-		defer s.pipeline.running.Done()
-		s.answerAll()
-	}()
+	})
+	s.pipeline.running.Go(s.answerAll) // ends after the sequencer, when the last proposal is settled
 	return nil
 }
 

@@ -18,9 +18,14 @@ func TestChain(t *testing.T) {
 		s    stamp
 		want bool
 	}{
-		{5, stamp{generation: 2, number: 8}, true}, {5, stamp{generation: 2, number: 9}, false}, {5, stamp{generation: 2, number: 7}, false},
-		{5, stamp{generation: 3, number: 1}, true}, {5, stamp{generation: 3, number: 2}, false}, {6, stamp{generation: 1, number: 1}, true},
-		{6, stamp{generation: 1, number: 2}, false}, {5, stamp{generation: 1, number: 1}, false},
+		{5, stamp{generation: 2, number: 8}, true},
+		{5, stamp{generation: 2, number: 9}, false},
+		{5, stamp{generation: 2, number: 7}, false},
+		{5, stamp{generation: 3, number: 1}, true},
+		{5, stamp{generation: 3, number: 2}, false},
+		{6, stamp{generation: 1, number: 1}, true},
+		{6, stamp{generation: 1, number: 2}, false},
+		{5, stamp{generation: 1, number: 1}, false},
 	} {
 		if got := c.follows(test.term, test.s); got != test.want {
 			t.Errorf("term %d %+v: %v", test.term, test.s, got)

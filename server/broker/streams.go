@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/stela-db/stela/log/record"
 )
@@ -74,8 +75,8 @@ func (q *sequencer) stream(p record.Partition, key []byte) (*streamState, error)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrStorage, err)
 		}
-		for i := len(versions) - 1; i >= 0; i-- {
-			state.recent = append(state.recent, streamEntry{offset: versions[i].Offset, id: versions[i].EventID})
+		for _, v := range slices.Backward(versions) {
+			state.recent = append(state.recent, streamEntry{offset: v.Offset, id: v.EventID})
 		}
 	}
 	return q.streams.add(k, state), nil
@@ -174,8 +175,8 @@ func (s *streamState) find(id eventID) (version int64, found bool) {
 	if id == (eventID{}) {
 		return 0, false
 	}
-	for i := len(s.recent) - 1; i >= 0; i-- {
-		if s.recent[i].id == id {
+	for i, e := range slices.Backward(s.recent) {
+		if e.id == id {
 			return s.head - int64(len(s.recent)-1-i), true
 		}
 	}
