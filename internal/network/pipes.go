@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -388,6 +389,9 @@ func (h *half) write(b []byte) (int, error) {
 	written := 0
 	for len(b) > 0 {
 		switch {
+		case errors.Is(h.broken, net.ErrClosed):
+			// The reader closed. As with TCP the writer is not told here: it finds the end when it reads.
+			return written + len(b), nil
 		case h.broken != nil:
 			return written, syscall.EPIPE
 		case h.ended:
