@@ -11,6 +11,12 @@ var ErrClosed = errors.New("client is closed")
 // ErrNoStream is wrapped when a stream that is read has no event.
 var ErrNoStream = errors.New("no such stream")
 
+// IsUnknownTopic reports whether err says that the cluster has no such topic.
+func IsUnknownTopic(err error) bool {
+	var refused *StatusError
+	return errors.As(err, &refused) && refused.Kind == unknownTopic
+}
+
 // A ConflictError says that a stream was not at the version that an append expected.
 // Nothing was appended.
 type ConflictError struct {

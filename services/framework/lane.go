@@ -103,9 +103,19 @@ func (l *lanes) take(stream string) []task {
 // that succeeds or the session ends.
 func (s *session) decide(ctx context.Context, stream string, tasks []task) {
 	result, err := s.decideOnce(ctx, stream, tasks)
-	for errors.Is(err, errConflict) {
-		s.counts.conflicts.Add(1)
-		result, err = s.decideOnce(ctx, stream, tasks)
+	for ; ctx.Err() == nil; result, err = s.decideOnce(ctx, stream, tasks) {
+		if errors.Is(err, errConflict) {
+			s.counts.conflicts.Add(1)
+			continue
+		}
+		if !client.IsUnknownTopic(err) {
+			break
+		}
+		// It was created at the start: a node has not heard of it yet.
+		s.logger.Warn("log does not answer", "service", s.definition.Name, "err", err)
+		if sleep(ctx, retryPause) != nil {
+			break
+		}
 	}
 	var refused *client.StatusError
 	if errors.As(err, &refused) && isInputsFault(refused.Status) {

@@ -180,7 +180,7 @@ func (g *Gateway) appendOrder(r *web.Request, submitted event.OrderSubmitted, ke
 			appended, err = stream.Append(ctx, client.ExpectNone, wire) // is there: says where
 		}
 	}
-	if err != nil && ctx.Err() != nil {
+	if err != nil && (ctx.Err() != nil || client.IsUnknownTopic(err)) {
 		return "", web.Refuse(http.StatusServiceUnavailable, "the log does not answer; send the same request again, it is accepted once").Later(1)
 	}
 	return query.FormatToken(query.Token{Topic: event.OrderCommands, Partition: appended.Partition, Offset: appended.FirstOffset}), err
