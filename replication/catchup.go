@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -27,7 +29,8 @@ const (
 //  1. the snapshot's file is fetched beside the folder's own, piece by piece;
 //  2. the retained entries up to the snapshot that are not here are fetched, verified
 //     and backfilled; how far that came is remembered, so that an interruption costs little;
-//  3. raft ends; the snapshot gets its name, which is the point of no return;
+//  3. when the leader says that its log still reaches back to the snapshot (else it
+//     offers a newer one, and little is left to fetch), raft ends; the snapshot gets its name, which is the point of no return;
 //  4. the window drops what contradicts the snapshot, the machine is restored from the
 //     state and the entries, and raft begins anew on the snapshot.
 //
@@ -47,8 +50,23 @@ type job struct {
 	request installRequest
 	ctx     context.Context // ends when another job replaces this one, or with the group
 	cancel  context.CancelFunc
+	fetched atomic.Bool   // all is here
+	proceed chan struct{} // closed when the leader wants it installed
+	once    sync.Once     // of proceed
 	done    chan struct{}
 	err     error // of the job; set before done is closed
+}
+
+// state tells a leader how far the job is, and takes its word to go on.
+func (j *job) state(proceed bool) installState {
+	switch {
+	case !j.fetched.Load():
+		return installWorking
+	case !proceed:
+		return installFetched
+	}
+	j.once.Do(func() { close(j.proceed) })
+	return installWorking
 }
 
 func newCatchup(g *Group) *catchup { return &catchup{group: g, busy: make(chan struct{}, 1)} }
@@ -67,7 +85,7 @@ func (c *catchup) ask(from transport.Peer, r *installRequest) (installState, uin
 		select {
 		case <-j.done:
 		default:
-			return installWorking, 0, nil
+			return j.state(r.proceed), 0, nil
 		}
 		if j.err != nil {
 			c.job = nil // the next question starts again
@@ -85,7 +103,7 @@ func (c *catchup) ask(from transport.Peer, r *installRequest) (installState, uin
 		return installDone, r.term, nil
 	}
 	c.stop()
-	j := &job{group: c.group, leader: from.Node, request: *r, done: make(chan struct{})}
+	j := &job{group: c.group, leader: from.Node, request: *r, proceed: make(chan struct{}), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(c.group.node.ctx)
 	c.job = j
 	if !c.group.node.spawn(func() {
@@ -136,12 +154,31 @@ func (j *job) run() error {
 		err = j.fetchEntries(in)
 	}
 	if err == nil {
+		err = j.waitForLeader()
+	}
+	if err == nil {
 		err = j.install(file)
 	}
 	if err != nil && j.ctx.Err() == nil {
 		g.logger.Warn("catch up with a snapshot", "leader", j.leader, "error", err)
 	}
 	return err
+}
+
+// waitForLeader waits until the leader wants what was fetched to be installed. A leader
+// that is gone does not ask any more; the next one begins another job.
+func (j *job) waitForLeader() error {
+	j.fetched.Store(true)
+	timer := time.NewTimer(partPatience)
+	defer timer.Stop()
+	select {
+	case <-j.proceed:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("node %d does not ask any more: %w", j.leader, transport.ErrOverdue)
+	case <-j.ctx.Done():
+		return j.ctx.Err()
+	}
 }
 
 // fetchFile fetches the snapshot's file and returns its path.

@@ -283,3 +283,56 @@ func TestFramesComeBack(t *testing.T) {
 		}
 	})
 }
+
+// TestCatchUpUnderLoad wipes a node of a cluster that never pauses, and whose snapshots
+// are taken much faster than the node can be brought to one.
+func TestCatchUpUnderLoad(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.large(1, "before", 60, nil)
+		leader := c.leader(1)
+		n := c.nodes[leader.number%3+1]
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		n.wipe()
+		c.pipes.SetLatency(20 * time.Millisecond)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() { // ends with stop
+			defer close(stopped)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				text := fmt.Sprint("meanwhile-", i)
+				if err := leader.propose(1, text); err != nil {
+					t.Errorf("propose: %v", err)
+					return
+				}
+				want = append(want, text)
+			}
+		}()
+		began := time.Now()
+		n.start()
+		eventually(t, "the node has caught up", 30*time.Second, func() error {
+			if lag := len(leader.disk.machine(1).list()) - len(n.disk.machine(1).list()); lag > 20 {
+				return fmt.Errorf("%d texts behind", lag)
+			}
+			return nil
+		})
+		t.Logf("caught up after %v with %d restores", time.Since(began), n.disk.machine(1).restores)
+		if n.disk.machine(1).restores > 2 {
+			t.Errorf("%d restores", n.disk.machine(1).restores)
+		}
+		pass(time.Second)
+		close(stop)
+		<-stopped
+		c.agree(1, want)
+		c.onlyVoters(1)
+		c.sameLogs(1)
+		if s := leader.node.Group(1).Status(); uint64(s.Last-s.First) > 200 {
+			t.Errorf("the leader still keeps %d entries at hand", s.Last-s.First)
+		}
+	})
+}

@@ -27,7 +27,7 @@ const (
 // installRequest is what a leader asks:
 //
 //	0 shard u8   1 incarnation [16] of the follower   17 term u64   25 index u64   33 its term u64
-//	41 file bytes u64   49 first retained index u64
+//	41 file bytes u64   49 first retained index u64   57 proceed u8
 type installRequest struct {
 	shard       record.Shard
 	incarnation [16]byte
@@ -36,9 +36,10 @@ type installRequest struct {
 	indexTerm   uint64
 	fileBytes   uint64
 	first       uint64 // entry that is retained
+	proceed     bool   // to the installation, when all has been fetched
 }
 
-const installRequestBytes = 57
+const installRequestBytes = 58
 
 func (r *installRequest) id() string {
 	return (&snapshotMeta{Index: r.index, Term: r.indexTerm}).id()
@@ -49,14 +50,17 @@ func (r *installRequest) bytes() []byte {
 	for _, v := range []uint64{r.term, r.index, r.indexTerm, r.fileBytes, r.first} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	return b
+	if r.proceed {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func parseInstallRequest(b []byte) (*installRequest, error) {
-	if len(b) != installRequestBytes {
+	if len(b) != installRequestBytes || b[57] > 1 {
 		return nil, fmt.Errorf("request to install of %d bytes: %w", len(b), record.ErrCorrupt)
 	}
-	r := &installRequest{shard: record.Shard(b[0]), incarnation: [16]byte(b[1:17])}
+	r := &installRequest{shard: record.Shard(b[0]), incarnation: [16]byte(b[1:17]), proceed: b[57] == 1}
 	for i, v := range []*uint64{&r.term, &r.index, &r.indexTerm, &r.fileBytes, &r.first} {
 		*v = binary.LittleEndian.Uint64(b[17+8*i:])
 	}
@@ -70,15 +74,27 @@ const (
 	installWorking installState = iota
 	installDone
 	installRefused // the leader's term is over
+	installFetched // everything is here, and waits for the leader to say that it still fits its log
 )
 
+// errTooOld is why a leader begins again with a newer snapshot: its log does not reach
+// back to this one any more.
+var errTooOld = errors.New("the snapshot has become too old")
+
 // install is the leader's side, called by raft through the transport.
-func (g *Group) install(to transport.Peer, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, stop <-chan struct{}) error {
+func (in *instance) install(to transport.Peer, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, stop <-chan struct{}) error {
+	g := in.group
 	meta, release := g.snapshots.hold((&snapshotMeta{Index: request.LastLogIndex, Term: request.LastLogTerm}).id())
 	if meta == nil {
 		return fmt.Errorf("snapshot at %d: %w", request.LastLogIndex, log.ErrNotFound)
 	}
 	defer release()
+	in.bring(to.ServerID(), record.Index(meta.Index)) // stays noted after a success: the follower goes on from there
+	defer func() {
+		if !response.Success {
+			in.bring(to.ServerID(), 0)
+		}
+	}()
 	ask := installRequest{
 		shard: g.number, incarnation: to.Incarnation, term: request.Term,
 		index: meta.Index, indexTerm: meta.Term, fileBytes: uint64(meta.FileBytes), first: uint64(g.log.RetainedFirst()),
@@ -94,21 +110,66 @@ func (g *Group) install(to transport.Peer, request *raft.InstallSnapshotRequest,
 		case errors.As(err, &failed) || time.Since(heard) > installPatience:
 			return err
 		}
-		if err == nil && state != installWorking {
+		switch {
+		case err != nil || state == installWorking:
+		case state == installFetched:
+			if first := uint64(g.log.First()); first > meta.Index+1 {
+				return fmt.Errorf("install on node %d: %w", to.Node, errTooOld)
+			}
+			ask.proceed = true
+		default:
 			response.Term, response.Success = term, state == installDone
 			return nil
 		}
-		timer := time.NewTimer(installPause)
-		select {
-		case <-timer.C:
-		case <-stop:
-			timer.Stop()
-			return transport.ErrClosed
-		}
-		if in := g.current(); in == nil || in.raft.CurrentTerm() != request.Term || in.raft.State() != raft.Leader {
-			return fmt.Errorf("install on node %d: %w", to.Node, ErrNotLeader)
+		if err := in.pauseInstall(request.Term, stop); err != nil {
+			return fmt.Errorf("install on node %d: %w", to.Node, err)
 		}
 	}
+}
+
+// pauseInstall lets some time pass and tells whether there is still reason to go on.
+func (in *instance) pauseInstall(term uint64, stop <-chan struct{}) error {
+	timer := time.NewTimer(installPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
+		return transport.ErrClosed
+	}
+	if in.raft.CurrentTerm() != term || in.raft.State() != raft.Leader {
+		return ErrNotLeader
+	}
+	return nil
+}
+
+// bring notes to which snapshot a follower is being brought, 0 for none.
+func (in *instance) bring(id raft.ServerID, index record.Index) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.brought[id] = index; index == 0 {
+		delete(in.brought, id)
+	}
+}
+
+// needed returns the first entry that a connected follower may ask this leader for, or 0.
+func (in *instance) needed() record.Index {
+	if leading, _ := in.isLeading(); !leading {
+		return 0
+	}
+	lowest := record.Index(0)
+	for _, p := range in.group.node.endpoint.Peers() {
+		if !p.Connected {
+			continue
+		}
+		id := p.ServerID()
+		in.mu.Lock()
+		has := in.brought[id]
+		in.mu.Unlock()
+		if has = max(has, in.transport.Match(id)); has != 0 && (lowest == 0 || has < lowest) {
+			lowest = has
+		}
+	}
+	return lowest
 }
 
 func (g *Group) askInstall(node int32, ask *installRequest) (installState, uint64, error) {

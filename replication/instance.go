@@ -45,8 +45,9 @@ type instance struct {
 	leading bool       // as raft told last
 	changes uint64     // how often it told
 	closing bool
-	under   int           // proposals and other futures that raft has not answered
-	idle    chan struct{} // closed when closing and under is 0
+	under   int                            // proposals and other futures that raft has not answered
+	idle    chan struct{}                  // closed when closing and under is 0
+	brought map[raft.ServerID]record.Index // to which snapshots followers are being brought
 }
 
 func (g *Group) raftConfig(notify chan bool) *raft.Config {
@@ -75,9 +76,12 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 	in := &instance{
 		group: g, failure: newFailure(g.node.fatal), proposals: newProposals(),
 		notify: make(chan bool, 1), changed: make(chan struct{}, 1), stop: make(chan struct{}), idle: make(chan struct{}),
+		brought: map[raft.ServerID]record.Index{},
 	}
 	stable := newStableStore(g.stable, in.failure)
-	in.store = &store{shard: g.log, pool: g.node.config.Pool, stable: stable, snapshots: g.snapshots, failure: in.failure}
+	in.store = &store{
+		shard: g.log, pool: g.node.config.Pool, stable: stable, snapshots: g.snapshots, failure: in.failure, needed: in.needed,
+	}
 	if err := in.check(); err != nil {
 		return nil, err
 	}
@@ -93,7 +97,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 		Commit:  func(i record.Index) record.Index { return i },
 		Stalled: in.store.isStalled,
 		Fetch:   g.fetch,
-		Install: g.install,
+		Install: in.install,
 	})
 	config := g.raftConfig(in.notify)
 	err := in.bootstrap(bootstrap)

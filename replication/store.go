@@ -19,6 +19,10 @@ import (
 // process soon after.
 const stallTimeout = time.Second
 
+// heldEntries is how many entries stay at hand for a follower that is behind and
+// connected, so that it need not begin again with a newer snapshot.
+const heldEntries = 128 << 10
+
 // store is raft's LogStore over one shard of the node's log. Commands come and go
 // without their payload: raft needs only index, term and kind of them. It may be
 // used from any goroutine, as raft does.
@@ -28,8 +32,9 @@ type store struct {
 	stable    *stableStore
 	snapshots *snapshots
 	failure   *failure
-	storing   atomic.Int64 // since when StoreLogs waits, in ns since 1970; 0: it does not
-	appended  atomic.Bool  // keyAppended is stored
+	needed    func() record.Index // the first entry that a connected follower may ask for, 0 for none
+	storing   atomic.Int64        // since when StoreLogs waits, in ns since 1970; 0: it does not
+	appended  atomic.Bool         // keyAppended is stored
 }
 
 // FirstIndex implements raft.LogStore.
@@ -133,7 +138,9 @@ func (s *store) isStalled() bool {
 func (s *store) DeleteRange(low, high uint64) error {
 	var err error
 	if meta := s.snapshots.newest(); meta != nil && high <= meta.Index {
-		err = s.shard.Forget(record.Index(high))
+		if through := s.forgettable(record.Index(high)); through >= record.Index(low) {
+			err = s.shard.Forget(through)
+		}
 	} else {
 		err = s.shard.Truncate(record.Index(low))
 	}
@@ -142,6 +149,16 @@ func (s *store) DeleteRange(low, high uint64) error {
 		s.failure.stop(err)
 	}
 	return err
+}
+
+// forgettable lowers the end of a compaction for followers that are behind, within bounds.
+func (s *store) forgettable(high record.Index) record.Index {
+	needed := s.needed()
+	if needed == 0 || needed > high {
+		return high
+	}
+	last := s.shard.Last()
+	return max(needed-1, min(high, last-min(last, heldEntries)))
 }
 
 // agrees says what is at the snapshot's index in the window: whether there is
