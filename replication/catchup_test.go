@@ -229,7 +229,7 @@ func TestDivergedSuffix(t *testing.T) {
 // TestCrashBetweenSnapshotAndWindow starts a node whose newest snapshot contradicts its
 // window, as a crash in the middle of an installation leaves it.
 func TestDivergedSuffixWithCrashes(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(5) {
 		inBubble(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(9, seed))
 			c := newCluster(t, 3, smallWindow)

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	chaosSeeds = flag.Int("seeds", 4, "how many chaos runs")
+	chaosSeeds = flag.Int("seeds", 3, "how many chaos runs")
 	chaosFirst = flag.Uint64("seed", 1, "the first chaos run's seed")
 )
 

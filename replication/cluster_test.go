@@ -261,7 +261,7 @@ func TestFormationAtDifferentTimes(t *testing.T) {
 }
 
 func TestCrashWhileForming(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(8) {
 		inBubble(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(5, seed))
 			c := newCluster(t, 3, nil)
