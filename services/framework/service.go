@@ -84,6 +84,9 @@ func (s *Service) Handle(method, path string, handler web.Handler) {
 	s.web.Handle(method, path, handler)
 }
 
+// Routes returns the routes of the service's HTTP.
+func (s *Service) Routes() []string { return s.web.Routes() }
+
 // Run works until ctx ends, then returns nil, or until the service cannot go on.
 func (s *Service) Run(ctx context.Context) error {
 	listener, err := s.config.Listen(s.config.Address)

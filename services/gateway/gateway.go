@@ -20,6 +20,7 @@ package gateway
 
 import (
 	"context"
+	_ "embed" // for the contract
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,7 +109,16 @@ func New(config Config) (*Gateway, error) {
 	return g, nil
 }
 
+// contract is the HTTP API, which is served too.
+//
+//go:embed openapi.yaml
+var contract []byte
+
 func (g *Gateway) routes() {
+	g.web.Handle(http.MethodGet, "/openapi.yaml", func(r *web.Request) error {
+		r.Bytes(http.StatusOK, "application/yaml", contract)
+		return nil
+	})
 	g.web.Handle(http.MethodPost, "/v1/orders", g.submit)
 	g.web.Handle(http.MethodGet, "/v1/orders", g.forward(event.Query))
 	g.web.Handle(http.MethodGet, "/v1/orders/{id}", g.get)

@@ -1,14 +1,18 @@
 package gateway
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
 	"pgregory.net/rapid"
 
 	"github.com/stela-db/stela/services/event"
+	"github.com/stela-db/stela/services/framework"
+	"github.com/stela-db/stela/services/query"
 )
 
 func types(events []event.Recorded) string {
@@ -75,5 +79,51 @@ func TestTraceParent(t *testing.T) {
 func TestConfigNeedsServices(t *testing.T) {
 	if _, err := New(Config{Services: []Service{{Name: event.Query, Address: "127.0.0.1:1"}}}); err == nil || !strings.Contains(err.Error(), "no address for inventory") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The contract names every route, and nothing else.
+func TestContract(t *testing.T) {
+	var document struct {
+		Paths      map[string]map[string]yaml.Node
+		Components struct {
+			Schemas map[string]struct{ Enum []string }
+		}
+	}
+	if err := yaml.NewDecoder(bytes.NewReader(contract)).Decode(&document); err != nil {
+		t.Fatal(err)
+	}
+	promised := map[string][]string{}
+	for path, methods := range document.Paths {
+		for method, node := range methods {
+			if method == "parameters" {
+				continue
+			}
+			var operation struct{ Tags []string }
+			if err := node.Decode(&operation); err != nil {
+				t.Fatal(err)
+			}
+			for _, tag := range operation.Tags {
+				promised[tag] = append(promised[tag], strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	services := []Service{{Name: event.Query, Address: "h:1"}, {Name: event.Inventory, Address: "h:2"}, {Name: event.Order, Address: "h:3"}}
+	g, err := New(Config{Services: services})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tag, routes := range map[string][]string{
+		"shop":       g.web.Routes(),
+		"operations": framework.New(framework.Definition{Name: "x"}, framework.Config{}).Routes(),
+	} {
+		slices.Sort(routes)
+		slices.Sort(promised[tag])
+		if !slices.Equal(routes, promised[tag]) {
+			t.Errorf("%s: served\n%s\npromised\n%s", tag, strings.Join(routes, "\n"), strings.Join(promised[tag], "\n"))
+		}
+	}
+	if !slices.Equal(document.Components.Schemas["OrderStatus"].Enum, query.Statuses()) {
+		t.Errorf("statuses %v", document.Components.Schemas["OrderStatus"].Enum)
 	}
 }

@@ -82,6 +82,15 @@ func (s *Server) Handle(method, path string, handler Handler) {
 	s.routes = append(s.routes, route{method: method, parts: split(path), handler: handler})
 }
 
+// Routes returns what was added, as "GET /v1/orders/{id}", in order.
+func (s *Server) Routes() []string {
+	list := make([]string, 0, len(s.routes))
+	for _, r := range s.routes {
+		list = append(list, r.method+" /"+strings.Join(r.parts, "/"))
+	}
+	return list
+}
+
 // Serve answers requests until Close, then returns nil.
 func (s *Server) Serve(listener net.Listener) error {
 	if err := s.http.Serve(listener); err != nil && s.ctx.Err() == nil {
