@@ -19,20 +19,20 @@ func startNode() (client.Config, func()) {
 		Data: "data", Storage: vfs.NewMem(), Kafka: []server.Listener{{Bind: "127.0.0.1:0"}}, HTTP: "127.0.0.1:0",
 	})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	addresses := node.Addresses()
 	return client.Config{Brokers: []string{addresses.Kafka["PLAINTEXT"]}, HTTP: []string{addresses.HTTP}}, func() {
 		if err := node.Close(); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stderr, err)
 		}
 	}
 }
 
 func must[T any](value T, err error) T {
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	return value
@@ -62,8 +62,7 @@ func ExampleStream_Append() {
 	// Two writers read version 0; the second one is told what it has not seen.
 	must(order.Append(ctx, 0, client.Event{ID: "2", Type: "order.paid", Source: "/example", Data: []byte(`{}`)}))
 	_, err := order.Append(ctx, 0, client.Event{ID: "3", Type: "order.cancelled", Source: "/example", Data: []byte(`{}`)})
-	var conflict *client.ConflictError
-	if errors.As(err, &conflict) {
+	if conflict, ok := errors.AsType[*client.ConflictError](err); ok {
 		fmt.Println("conflict: it is at version", conflict.Actual, "after", conflict.Unseen[0].Type)
 	}
 	// Output:

@@ -58,8 +58,14 @@ func TestTravelTo(t *testing.T) {
 		at, version string
 		bad         bool
 	}{
-		{"2026-11-22T10:00:00Z", "", false}, {"2026-11-22T10:00:00.5+01:00", "", false}, {"", "0", false}, {"", "17", false},
-		{"noon", "", true}, {"", "-1", true}, {"", "x", true}, {"2026-11-22T10:00:00Z", "1", true},
+		{"2026-11-22T10:00:00Z", "", false},
+		{"2026-11-22T10:00:00.5+01:00", "", false},
+		{"", "0", false},
+		{"", "17", false},
+		{"noon", "", true},
+		{"", "-1", true},
+		{"", "x", true},
+		{"2026-11-22T10:00:00Z", "1", true},
 	} {
 		if _, _, err := travelTo(c.at, c.version); (err != nil) != c.bad {
 			t.Errorf("at %q version %q: %v", c.at, c.version, err)
