@@ -183,9 +183,14 @@ func (g *Group) close() error {
 	return g.closeStable()
 }
 
-// Ready returns nil when the group runs, else the reason.
+// Ready returns nil when the group runs and this life of the node has its vote, else the
+// reason. Without its vote it has not caught up, and the cluster cannot do without another node.
 func (g *Group) Ready() error {
-	if g.current() != nil {
+	if in := g.current(); in != nil {
+		member, _ := find(in.raft.GetConfiguration().Configuration().Servers, g.node.self())
+		if member == nil || member.Suffrage != raft.Voter {
+			return fmt.Errorf("shard %d: this node has no vote yet: it is catching up: %w", g.number, ErrNotReady)
+		}
 		return nil
 	}
 	if _, formed := g.node.Cluster(); !formed {
@@ -292,6 +297,8 @@ func role(state raft.RaftState) Role {
 		return RoleCandidate
 	case raft.Leader:
 		return RoleLeader
+	case raft.Shutdown:
+		return RoleStopped
 	}
 	return RoleStopped
 }

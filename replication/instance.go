@@ -153,11 +153,7 @@ func (in *instance) bootstrap(configuration raft.Configuration) error {
 
 // run starts a goroutine that ends after close.
 func (in *instance) run(f func()) {
-	in.running.Add(1)
-	go func() { // see above
-		defer in.running.Done()
-		f()
-	}()
+	in.running.Go(f)
 }
 
 // begin counts something that waits for raft; false when the instance is closing.

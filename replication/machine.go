@@ -82,6 +82,8 @@ func (r Role) String() string {
 		return "candidate"
 	case RoleLeader:
 		return "leader"
+	case RoleStopped:
+		return "stopped"
 	}
 	return "stopped"
 }

@@ -153,11 +153,7 @@ func (n *Node) spawn(f func()) bool {
 	if n.closed {
 		return false
 	}
-	n.running.Add(1)
-	go func() { // see above
-		defer n.running.Done()
-		f()
-	}()
+	n.running.Go(f)
 	return true
 }
 

@@ -157,7 +157,9 @@ func (c *Cluster) Died(id int32) error {
 // bury lets the goroutines of a dead life end; their disk and network answer with errors.
 func (c *Cluster) bury(m *machine) {
 	m.stop()
-	<-m.done
+	if err := <-m.done; err != nil {
+		c.logger.Debug("a dead life ended", "node", m.id, "error", err)
+	}
 	m.server = nil
 }
 

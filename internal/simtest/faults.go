@@ -15,9 +15,19 @@ type fault struct {
 // faults are drawn from with equal chance; each leaves a state that the next may worsen.
 func faults() []fault {
 	return []fault{
-		{"crash one", crashOne}, {"crash one", crashOne}, {"kill one", killOne}, {"crash all", crashAll},
-		{"restart in order", restartOne}, {"isolate", isolate}, {"one way", oneWay}, {"split", isolate},
-		{"slow disk", slowDisk}, {"failing disk", failingDisk}, {"hung disk", hungDisk}, {"drop index", dropIndex}, {"wipe", wipeOne},
+		{"crash one", crashOne},
+		{"crash one", crashOne},
+		{"kill one", killOne},
+		{"crash all", crashAll},
+		{"restart in order", restartOne},
+		{"isolate", isolate},
+		{"one way", oneWay},
+		{"split", isolate},
+		{"slow disk", slowDisk},
+		{"failing disk", failingDisk},
+		{"hung disk", hungDisk},
+		{"drop index", dropIndex},
+		{"wipe", wipeOne},
 	}
 }
 

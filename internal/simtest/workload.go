@@ -96,11 +96,7 @@ func (w *Workload) Start(producers, appenders int) {
 }
 
 func (w *Workload) run(f func()) {
-	w.group.Add(1)
-	go func() { // ends by Stop
-		defer w.group.Done()
-		f()
-	}()
+	w.group.Go(f) // ends by Stop
 }
 
 // Stop ends the clients and waits for them.

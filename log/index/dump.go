@@ -83,11 +83,11 @@ func describeSegment(key, value []byte) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	text := fmt.Sprintf("segment %d shard %d:", order.Uint64(key[1:]), shard)
+	text := fmt.Appendf(nil, "segment %d shard %d:", order.Uint64(key[1:]), shard)
 	for _, p := range partitions {
-		text += fmt.Sprintf(" partition %d to offset %d (%d bytes)", p.Partition, p.NextOffset, p.Bytes)
+		text = fmt.Appendf(text, " partition %d to offset %d (%d bytes)", p.Partition, p.NextOffset, p.Bytes)
 	}
-	return Row{"segment", text}, nil
+	return Row{"segment", string(text)}, nil
 }
 
 // words quotes a key that is text and writes others in hexadecimal.

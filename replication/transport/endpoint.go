@@ -141,11 +141,7 @@ func (e *Endpoint) Start() error {
 
 // run starts a goroutine that ends when ctx does; Close waits for it.
 func (e *Endpoint) run(f func()) {
-	e.running.Add(1)
-	go func() { // see above
-		defer e.running.Done()
-		f()
-	}()
+	e.running.Go(f)
 }
 
 // SetCluster tells that this node belongs to a cluster now. Connections that were

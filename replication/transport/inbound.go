@@ -112,6 +112,7 @@ func (in *inbound) take(m *message, from raft.RPCHeader) error {
 		return nil
 	case kindFetch:
 		return in.takeFetch(m)
+	default: // raft's own
 	}
 	s := in.endpoint.shard(m.shard)
 	if s == nil {

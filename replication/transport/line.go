@@ -166,8 +166,7 @@ func (l *line) report(err error) {
 	if same || l.endpoint.ctx.Err() != nil {
 		return
 	}
-	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		if tell := l.endpoint.config.Stranger; refused.reason == otherCluster && tell != nil {
 			tell(l.remote.node, refused.Cluster)
 		}

@@ -120,7 +120,7 @@ func raftCommand(m *message, from raft.RPCHeader) (any, error) {
 	case kindVote:
 		v, err := parseBallot(m.head)
 		return &raft.RequestVoteRequest{
-			RPCHeader: from, Term: v.term, Candidate: from.Addr,
+			RPCHeader: from, Term: v.term, Candidate: from.Addr, //nolint:staticcheck // raft 1.8 still reads it
 			LastLogIndex: v.lastIndex, LastLogTerm: v.lastTerm, LeadershipTransfer: v.transfer,
 		}, err
 	case kindPreVote:

@@ -101,7 +101,7 @@ func TestMessages(t *testing.T) {
 			}
 		case 3:
 			c, err := raftCommand(&m, from)
-			want := &raft.RequestVoteRequest{RPCHeader: from, Term: 7, Candidate: from.Addr, LastLogIndex: 8, LastLogTerm: 9, LeadershipTransfer: true}
+			want := &raft.RequestVoteRequest{RPCHeader: from, Term: 7, Candidate: from.Addr, LastLogIndex: 8, LastLogTerm: 9, LeadershipTransfer: true} //nolint:staticcheck // raft 1.8 still reads Candidate
 			if err != nil || !cmp.Equal(c, want) {
 				t.Errorf("vote: %v, %s", err, cmp.Diff(c, want))
 			}

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stela-db/stela/log/record"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/log/record"
 )
 
 func TestClientProducesAndConsumesInAGroup(t *testing.T) {

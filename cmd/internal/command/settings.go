@@ -173,6 +173,7 @@ func scalars(node *yaml.Node) ([]string, error) {
 			pairs = append(pairs, node.Content[i].Value+"="+node.Content[i+1].Value)
 		}
 		return pairs, nil
+	case yaml.DocumentNode, yaml.AliasNode: // an alias of an alias
 	}
 	return nil, errors.New("not a value that a flag can take")
 }
