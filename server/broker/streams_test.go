@@ -27,21 +27,25 @@ func (n *testNode) history(key string) []string {
 	n.cluster.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	slice, err := n.ReadStream(ctx, &ReadStreamRequest{Topic: "es", Key: []byte(key), Limit: 1000, MinVersion: -1})
-	if err != nil {
-		n.cluster.t.Fatalf("read stream %s: %v", key, err)
-	}
 	values := []string{}
-	for i, e := range slice.Events {
-		if e.Version != int64(i) {
-			n.cluster.t.Errorf("event %d of %s has version %d", i, key, e.Version)
+	for {
+		slice, err := n.ReadStream(ctx, &ReadStreamRequest{Topic: "es", Key: []byte(key), From: int64(len(values)), Limit: 1000, MinVersion: -1})
+		if err != nil {
+			n.cluster.t.Fatalf("read stream %s: %v", key, err)
 		}
-		values = append(values, string(e.Value))
+		for _, e := range slice.Events {
+			if e.Version != int64(len(values)) {
+				n.cluster.t.Errorf("event %d of %s has version %d", len(values), key, e.Version)
+			}
+			values = append(values, string(e.Value))
+		}
+		if slice.Head < int64(len(values)) {
+			return values
+		}
+		if len(slice.Events) == 0 {
+			n.cluster.t.Fatalf("stream %s: head %d with %d events", key, slice.Head, len(values))
+		}
 	}
-	if slice.Head != int64(len(values))-1 {
-		n.cluster.t.Errorf("stream %s: head %d with %d events", key, slice.Head, len(values))
-	}
-	return values
 }
 
 func TestAppendExpectations(t *testing.T) {
