@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -99,6 +100,9 @@ func poll(ctx context.Context, k *kgo.Client, limit int) ([]Record, error) {
 	var first error
 	fetches.EachError(func(topic string, partition int32, err error) {
 		if first == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			if errors.Is(err, kerr.OffsetOutOfRange) {
+				err = fmt.Errorf("%w: %w", ErrOutOfRange, err)
+			}
 			first = fmt.Errorf("fetch %s partition %d: %w", topic, partition, err)
 		}
 	})

@@ -11,6 +11,9 @@ var ErrClosed = errors.New("client is closed")
 // ErrNoStream is wrapped when a stream that is read has no event.
 var ErrNoStream = errors.New("no such stream")
 
+// ErrOutOfRange is wrapped when a reader asks for an offset that the log does not have.
+var ErrOutOfRange = errors.New("offset is not in the log")
+
 // IsUnknownTopic reports whether err says that the cluster has no such topic.
 func IsUnknownTopic(err error) bool {
 	var refused *StatusError

@@ -229,6 +229,9 @@ func (s *session) poll(ctx context.Context, reader *client.Reader, limit int, vi
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, client.ErrOutOfRange) {
+			return fmt.Errorf("%s: the log has lost what this service has seen, or is another one: %w", s.definition.Name, err)
+		}
 		if err != nil {
 			s.logger.Warn("log does not answer", "service", s.definition.Name, "err", err)
 			if err := sleep(ctx, retryPause); err != nil {
