@@ -212,14 +212,36 @@ func (g *Group) VerifyLeader(ctx context.Context) error {
 	return in.await(ctx, func() raft.Future { return in.raft.VerifyLeader() })
 }
 
-// Transfer gives leadership to the follower that is least behind. It does nothing on a
-// node that does not lead.
+// Transfer gives leadership to the follower that is connected and least behind. It does
+// nothing on a node that does not lead.
 func (g *Group) Transfer(ctx context.Context) error {
 	in := g.current()
 	if in == nil || in.raft.State() != raft.Leader {
 		return nil
 	}
-	return in.await(ctx, func() raft.Future { return in.raft.LeadershipTransfer() })
+	id := in.successor()
+	if id == "" {
+		return fmt.Errorf("no follower is near: %w", ErrUnreachable)
+	}
+	return in.await(ctx, func() raft.Future { return in.raft.LeadershipTransferToServer(id, raft.ServerAddress(id)) })
+}
+
+// successor returns the connected voter that has most, or nothing. (Raft itself would
+// take one that it has not heard of in its term.)
+func (in *instance) successor() raft.ServerID {
+	var best raft.ServerID
+	most := record.Index(0)
+	servers := in.raft.GetConfiguration().Configuration().Servers
+	for _, p := range in.group.node.endpoint.Peers() {
+		member, _ := find(servers, p.Peer)
+		if !p.Connected || member == nil || member.Suffrage != raft.Voter {
+			continue
+		}
+		if match := in.transport.Match(member.ID); match > most {
+			best, most = member.ID, match
+		}
+	}
+	return best
 }
 
 // Snapshot takes a snapshot now. It does nothing when nothing was applied since the last.
