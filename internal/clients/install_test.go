@@ -124,7 +124,7 @@ func librdkafka(t *testing.T) string {
 		return "/usr/bin/python3"
 	}
 	if debianErr := debian(t, "python3-confluent-kafka"); debianErr != nil || !works("/usr/bin/python3") {
-		missing(t, "confluent-kafka", fmt.Errorf("pip: %w\n%s\napt:w%v", err, out, debianErr))
+		missing(t, "confluent-kafka", fmt.Errorf("pip and apt: %w\n%s", errors.Join(err, debianErr), out))
 	}
 	return "/usr/bin/python3"
 }
