@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ type Broker struct {
 	config    Config
 	logger    *slog.Logger
 	nodes     []int32 // of the cluster, sorted
-	codecs    record.Codecs
+	unpacker  unpacker
 	states    states
 	cluster   *cluster
 	cleaner   *cleaner
@@ -61,6 +62,8 @@ func New(config Config) (*Broker, error) {
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
+	b.unpacker.slots = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+	b.unpacker.limit = config.Settings.RecordBytes
 	b.states.table = map[record.Partition]*partitionState{}
 	b.shards.Store(new([]*shard))
 	b.cleaner = newCleaner(b)

@@ -35,7 +35,7 @@ func TestAppendsUnderFaults(t *testing.T) {
 		c.create("es", 6, "eventstore.enable", "true")
 		const clients, keys = 6, 5
 		nodes := make(chan struct{}, clients) // full: a node is being restarted. A mutex would stop virtual time
-		deadline := time.Now().Add(15 * time.Second)
+		deadline := time.Now().Add(5 * time.Second)
 		acked := make(chan ackedEvent, 100_000)
 		conflicts, unknown := 0, 0
 		var counts sync.Mutex

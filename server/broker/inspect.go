@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -25,6 +26,26 @@ func hashEventID(id []byte) eventID {
 	}
 	sum := sha256.Sum256(id)
 	return eventID(sum[:eventIDBytes])
+}
+
+// An unpacker reads the records of batches. Compressed ones take memory that their size does not tell, so that only a few
+// are read at a time: no more than there are processors to do it, twice.
+type unpacker struct {
+	codecs record.Codecs
+	slots  chan struct{}
+	limit  int // of what one batch may hold when decompressed
+}
+
+// records yields the records of a batch, as Codecs.Records does.
+func (u *unpacker) records(batch record.Batch) iter.Seq2[record.Record, error] {
+	if batch.Codec() == record.CodecNone {
+		return u.codecs.Records(batch, u.limit)
+	}
+	return func(yield func(record.Record, error) bool) {
+		u.slots <- struct{}{}
+		defer func() { <-u.slots }()
+		u.codecs.Records(batch, u.limit)(yield)
+	}
 }
 
 // A rejection is an error about single records of a batch.
@@ -77,10 +98,10 @@ func (p *Partition) maxBatchBytes() int {
 // inspect looks at a batch's records: that they are what the header says, and what the topic asks of
 // keys. On event-store topics it returns the streams they belong to, nil when no record has a key.
 func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
-	b, options := p.state.shard.broker, &p.topic.Options
+	options := &p.topic.Options
 	var streams *streamBatch
 	i := -1
-	for r, err := range b.codecs.Records(batch, b.config.Settings.RecordBytes) {
+	for r, err := range p.state.shard.broker.unpacker.records(batch) {
 		i++
 		switch {
 		case errors.Is(err, record.ErrTooLarge):

@@ -135,7 +135,7 @@ func (p *partitionState) visitRun(run *index.Run, visit func(*index.Run, record.
 
 // recordAtTime returns the first record of a batch that is neither before start nor older than timestamp, -1 for none.
 func (p *partitionState) recordAtTime(batch record.Batch, start record.Offset, timestamp int64) (record.Offset, int64, error) {
-	for r, err := range p.shard.broker.codecs.Records(batch, p.shard.broker.config.Settings.RecordBytes) {
+	for r, err := range p.shard.broker.unpacker.records(batch) {
 		if err != nil {
 			return -1, -1, fmt.Errorf("%w: %w", ErrStorage, err)
 		}

@@ -18,7 +18,8 @@ type Settings struct {
 	// MaxBatchBytes bounds a batch, whatever max.message.bytes says: an entry must fit into a segment of every node's
 	// log. Default and largest: meta.MaxMessageBytes.
 	MaxBatchBytes int
-	// RecordBytes bounds what one batch may hold when decompressed. Default 64 MiB.
+	// RecordBytes bounds what one batch may hold when decompressed; twice as many batches as there are processors are so at
+	// a time. Default 64 MiB.
 	RecordBytes int
 	// ProducerExpiry is how long an idempotent producer may be silent before it is forgotten. Default 24 h.
 	ProducerExpiry time.Duration

@@ -189,7 +189,7 @@ func (r *streamReader) find(version *index.StreamVersion) (StreamEvent, bool) {
 
 // load copies the stream's events out of a batch.
 func (r *streamReader) load(batch record.Batch) error {
-	for rec, err := range r.broker.codecs.Records(batch, r.broker.config.Settings.RecordBytes) {
+	for rec, err := range r.broker.unpacker.records(batch) {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrStorage, err)
 		}
