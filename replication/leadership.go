@@ -10,8 +10,13 @@ import (
 	"github.com/stela-db/stela/replication/transport"
 )
 
-// standPause lies between the candidates that stand when a leader is known to be gone.
-const standPause = 40 * time.Millisecond
+const (
+	// firstStand is how long a leader must be gone before anybody stands: one that was
+	// stopped in order has a successor, who must not be disturbed.
+	firstStand = 25 * time.Millisecond
+	// standPause lies between the candidates that stand then.
+	standPause = 40 * time.Millisecond
+)
 
 // watchLeadership takes what raft tells, at once: raft's main loop waits for it.
 func (in *instance) watchLeadership() {
@@ -152,7 +157,7 @@ func (g *Group) leaderGone(node int32) {
 	if peer, err := transport.ParseServerID(id); id == "" || err != nil || peer.Node != node {
 		return
 	}
-	time.AfterFunc(time.Duration(g.node.rank(node))*standPause, func() {
+	time.AfterFunc(firstStand+time.Duration(g.node.rank(node))*standPause, func() {
 		_, now := in.raft.LeaderWithID()
 		if g.current() == in && (now == id || now == "" && !in.store.stable.hasVoted(in.raft.CurrentTerm())) {
 			in.stand() // whoever stood before has less than we, or nobody did
