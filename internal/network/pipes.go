@@ -389,8 +389,9 @@ func (h *half) write(b []byte) (int, error) {
 	written := 0
 	for len(b) > 0 {
 		switch {
-		case errors.Is(h.broken, net.ErrClosed):
-			// The reader closed. As with TCP the writer is not told here: it finds the end when it reads.
+		case errors.Is(h.broken, net.ErrClosed) && h.size < pipeBufferBytes:
+			// The reader closed. As with TCP the writer is not told at once: it finds the end when it reads.
+			h.size += len(b)
 			return written + len(b), nil
 		case h.broken != nil:
 			return written, syscall.EPIPE
