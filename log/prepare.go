@@ -48,6 +48,7 @@ func (p *preparer) run() {
 	defer func() {
 		if p.ready != nil {
 			_ = p.ready.Close() // it was synced when it was prepared
+			p.ready = nil       // a writer whose disk hung may come for it yet
 		}
 	}()
 	for {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -178,6 +179,38 @@ func TestFailingStable(t *testing.T) {
 		voter.start()
 		leader.start()
 		c.agree(1, c.fill(1, "after", 3, want))
+	})
+}
+
+// TestCloseDuringFailedCatchUp ends a node whose catch-up waits for the vote's file while a write to that has failed
+// (TestChaos, seeds 300-359, in which the node never ended).
+func TestCloseDuringFailedCatchUp(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		f := &faults{}
+		c.wrap = f.wrap
+		t.Cleanup(f.clear)
+		c.startAll()
+		n := c.leader(1)
+		g := n.node.Group(1)
+		stable := g.current().store.stable
+		f.fail[n.number].Store(true)
+		var running sync.WaitGroup
+		running.Go(func() { _ = stable.SetUint64([]byte("Test"), 1) })
+		eventually(t, "the failed write", time.Minute, func() error {
+			if n.fatalError() == nil {
+				return errors.New("the node goes on")
+			}
+			return nil
+		})
+		j := &job{group: g, done: make(chan struct{}), cancel: func() {}}
+		running.Go(func() {
+			defer close(j.done)
+			_, j.err = stable.Get([]byte("Test"))
+		})
+		g.catchup.job = j
+		n.stop()
+		running.Wait()
 	})
 }
 

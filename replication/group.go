@@ -174,6 +174,9 @@ func (g *Group) restart(old *instance, reason string) {
 
 // close ends the group for good.
 func (g *Group) close() error {
+	if in := g.current(); in != nil && in.failure.reason() != nil {
+		in.abandon() // a catch-up may wait for a lock whose holder waits for this
+	}
 	g.catchup.close()
 	g.lock()
 	defer g.unlock()
@@ -213,18 +216,40 @@ func (g *Group) VerifyLeader(ctx context.Context) error {
 }
 
 // Transfer gives leadership to the follower that is connected and least behind. It does
-// nothing on a node that does not lead.
+// nothing on a node that does not lead. Raft gives an attempt up at the first failed call, which the first call over
+// a connection that has just ended is, so there are a few attempts.
 func (g *Group) Transfer(ctx context.Context) error {
 	in := g.current()
-	if in == nil || in.raft.State() != raft.Leader {
-		return nil
+	var err error
+	for range transferAttempts {
+		if in == nil || in.raft.State() != raft.Leader {
+			return nil
+		}
+		id := in.successor()
+		if id == "" {
+			return fmt.Errorf("no follower is near: %w", ErrUnreachable)
+		}
+		err = in.await(ctx, func() raft.Future { return in.raft.LeadershipTransferToServer(id, raft.ServerAddress(id)) })
+		if err == nil {
+			return nil
+		}
+		pause := time.NewTimer(transferPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		}
 	}
-	id := in.successor()
-	if id == "" {
-		return fmt.Errorf("no follower is near: %w", ErrUnreachable)
-	}
-	return in.await(ctx, func() raft.Future { return in.raft.LeadershipTransferToServer(id, raft.ServerAddress(id)) })
+	return err
 }
+
+const (
+	// transferAttempts bounds how often Transfer tries.
+	transferAttempts = 4
+	// transferPause lies between two attempts: raft's first retry of a failed call is after 10 ms.
+	transferPause = 20 * time.Millisecond
+)
 
 // successor returns the connected voter that has most, or nothing. (Raft itself would
 // take one that it has not heard of in its term.)

@@ -209,8 +209,7 @@ func (in *instance) close() {
 		close(in.idle)
 	}
 	in.mu.Unlock()
-	in.transport.Stop()
-	in.failure.release()
+	in.abandon()
 	timer := time.NewTimer(drainPatience)
 	select {
 	case <-in.idle: // a leader has lost its followers, and so answers all with an error
@@ -225,6 +224,12 @@ func (in *instance) close() {
 	close(in.proposals.settling)
 	in.transport.End()
 	in.running.Wait()
+}
+
+// abandon lets what a failed disk holds up go on to its end, when no message goes in or out any more.
+func (in *instance) abandon() {
+	in.transport.Stop()
+	in.failure.release()
 }
 
 // takeSnapshots takes a snapshot whenever fsm finds that it is time. It ends with the instance.
