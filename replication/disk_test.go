@@ -92,6 +92,7 @@ func TestHungDiskOfLeader(t *testing.T) {
 			t.Errorf("told to end after %v", took)
 		}
 		f.hang[old.number].Store(false) // so that the simulated process can be ended
+		pass(time.Second)               // until its call to the disk returns
 		old.crash(rand.New(rand.NewPCG(1, 1)), 0)
 		if _, err := p.Wait(); !errors.Is(err, ErrUnknownOutcome) {
 			t.Errorf("outcome on a hung disk: %v", err)

@@ -279,6 +279,26 @@ func (g *Group) Snapshot() error {
 	return err
 }
 
+// SnapshotIndex returns the last index that the newest snapshot covers, 0 when there is none.
+func (g *Group) SnapshotIndex() record.Index {
+	if meta := g.snapshots.newest(); meta != nil {
+		return record.Index(meta.Index)
+	}
+	return 0
+}
+
+// Compact takes a snapshot, if anything was applied since the last, and forgets the entries that neither a restart nor
+// a follower needs. Snapshots do both when enough entries have come; an idle shard would keep its segments for ever.
+func (g *Group) Compact() error {
+	if err := g.Snapshot(); err != nil {
+		return fmt.Errorf("compact shard %d: %w", g.number, err)
+	}
+	if in := g.current(); in != nil {
+		return in.store.compact(record.Index(g.node.config.TrailingEntries))
+	}
+	return nil
+}
+
 // Status is a group's state for metrics.
 type Status struct {
 	Role      Role

@@ -151,6 +151,19 @@ func (s *store) DeleteRange(low, high uint64) error {
 	return err
 }
 
+// compact forgets what the newest snapshot covers, up to the trailing entries, as raft does after it has taken one.
+func (s *store) compact(trailing record.Index) error {
+	first, last := s.shard.First(), s.shard.Last()
+	meta := s.snapshots.newest()
+	if first == 0 || meta == nil || last <= trailing {
+		return nil
+	}
+	if high := min(record.Index(meta.Index), last-trailing); high >= first {
+		return s.DeleteRange(uint64(first), uint64(high))
+	}
+	return nil
+}
+
 // forgettable lowers the end of a compaction for followers that are behind, within bounds.
 func (s *store) forgettable(high record.Index) record.Index {
 	needed := s.needed()

@@ -31,12 +31,13 @@ type cleaner struct {
 
 	deletions atomic.Uint64 // of the view that was swept last
 
-	live   map[int64]liveProof // by segment: why it could not be removed the last time
-	expiry time.Time           // when silent producers are looked for next
+	live    map[int64]liveProof // by segment: why it could not be removed the last time
+	waiting map[*shard]bool     // would perhaps let go of segments if they were compacted
+	expiry  time.Time           // when silent producers are looked for next
 }
 
 func newCleaner(b *Broker) *cleaner {
-	c := &cleaner{broker: b, changed: make(chan struct{}, 1), live: map[int64]liveProof{}}
+	c := &cleaner{broker: b, changed: make(chan struct{}, 1), live: map[int64]liveProof{}, waiting: map[*shard]bool{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }

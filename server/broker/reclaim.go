@@ -15,8 +15,23 @@ type liveProof struct {
 	next  record.Offset
 }
 
-// removeSegments removes the sealed segments that hold nothing live.
+// removeSegments removes the sealed segments that hold nothing live. Shards that hold on to one only because of
+// entries that a snapshot would cover are compacted, and then it looks again.
 func (c *cleaner) removeSegments() error {
+	clear(c.waiting)
+	if err := c.removeDead(); err != nil || len(c.waiting) == 0 {
+		return err
+	}
+	for s := range c.waiting {
+		if err := s.group.Compact(); err != nil {
+			c.broker.logger.Debug("shard is not compacted", "shard", s.id, "error", err) // it restarts, or ends
+		}
+	}
+	clear(c.waiting)
+	return c.removeDead()
+}
+
+func (c *cleaner) removeDead() error {
 	segments := c.broker.config.Log.Segments()
 	for _, segment := range segments {
 		if !segment.Sealed {
@@ -31,6 +46,9 @@ func (c *cleaner) removeSegments() error {
 		}
 		switch err := c.broker.config.Log.Remove(segment.Number); {
 		case errors.Is(err, log.ErrNeeded):
+			for _, s := range c.broker.dataShards() {
+				c.waiting[s] = true
+			}
 		case err != nil:
 			return err
 		default:
@@ -53,7 +71,7 @@ func (c *cleaner) forget(number int64) {
 
 // isDead reports whether no shard has anything live in a segment.
 func (c *cleaner) isDead(number int64) (bool, error) {
-	if proof, ok := c.live[number]; ok && proof.state.needs(proof.next) {
+	if proof, ok := c.live[number]; ok && c.needs(proof.state, proof.next) {
 		return false, nil
 	}
 	rows, err := c.broker.config.Index.Segment(number)
@@ -72,7 +90,7 @@ func (c *cleaner) isDead(number int64) (bool, error) {
 		}
 		for _, sum := range sums {
 			p := c.broker.states.get(sum.Partition, s)
-			if p.needs(sum.NextOffset) {
+			if c.needs(p, sum.NextOffset) {
 				c.live[number] = liveProof{p, sum.NextOffset}
 				return false, nil
 			}
@@ -101,14 +119,20 @@ func (c *cleaner) sums(s *shard, number int64) ([]index.SegmentPartition, error)
 	})
 }
 
-// needs reports whether records before an offset are live, or were until not long
+// needs reports whether records of a partition before an offset are live, or were until not long
 // ago: the newest snapshot, which a rebuild would begin with, must know that they are not.
-func (p *partitionState) needs(next record.Offset) bool {
+func (c *cleaner) needs(p *partitionState, next record.Offset) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.load(); err != nil && !errors.Is(err, ErrUnknownTopicOrPartition) {
 		return true
 	}
-	first := p.shard.broker.config.Log.Shard(p.shard.id).First()
-	return p.row.start < next || first != 0 && p.row.entry >= first
+	if p.row.start < next {
+		return true
+	}
+	if p.row.entry <= p.shard.group.SnapshotIndex() {
+		return false
+	}
+	c.waiting[p.shard] = true
+	return true
 }
