@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -91,9 +92,13 @@ func (s *Server) Routes() []string {
 	return list
 }
 
-// Serve answers requests until Close, then returns nil.
+// Serve answers requests until Close, then returns nil; at once when Close was called before.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.http.Serve(listener); err != nil && s.ctx.Err() == nil {
+	// fasthttp's Shutdown ends only listeners that it has taken already.
+	mine := &closeOnce{Listener: listener}
+	stop := context.AfterFunc(s.ctx, func() { _ = mine.Close() }) // Shutdown tells the error
+	defer stop()
+	if err := s.http.Serve(mine); err != nil && s.ctx.Err() == nil {
 		return fmt.Errorf("serve http on %s: %w", listener.Addr(), err)
 	}
 	return nil
@@ -106,6 +111,19 @@ func (s *Server) Close(ctx context.Context) error {
 		return fmt.Errorf("close http server: %w", err)
 	}
 	return nil
+}
+
+// closeOnce is a listener that more than one may close.
+type closeOnce struct {
+	net.Listener
+	once sync.Once
+	err  error
+}
+
+// Close implements net.Listener.
+func (l *closeOnce) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
 }
 
 func split(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }

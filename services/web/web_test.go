@@ -169,3 +169,22 @@ func TestClientGivesUp(t *testing.T) {
 		t.Errorf("nobody there: %v", err)
 	}
 }
+
+// A role that cannot begin ends the others when they have hardly begun: a server that was closed must not serve then.
+func TestCloseBeforeServe(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := web.NewServer("test", nil)
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(listener); err != nil {
+		t.Error(err)
+	}
+	if connection, err := net.Dial("tcp", listener.Addr().String()); err == nil {
+		connection.Close()
+		t.Error("a closed server still listens")
+	}
+}
