@@ -102,7 +102,7 @@ folder of its own below --data and ports that follow each other. Ctrl-C stops
 them all. A node that ends is not started again; the others go on.`,
 		Example: `  stela cluster up --nodes 3 --data /tmp/stela
   stela cluster up --kafka-port 19092 --http-port 19644 --raft-port 13145
-  stela cluster up -- --log-level debug --num-partitions 6`,
+  stela cluster up -- --log-level debug -c num.partitions=6`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l.Extra = args
 			if err := l.validate(); err != nil {
