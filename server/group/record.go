@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/rows"
 )
 
 // Records begin with their kind and the group's name. Numbers are varints, strings have their length before them.
@@ -38,33 +39,33 @@ type forgetPartition struct {
 }
 
 func appendGroupRecord(dst []byte, group string, s *storedGroup) []byte {
-	return appendGroup(appendString(append(dst, recordGroup), group), s)
+	return appendGroup(rows.AppendString(append(dst, recordGroup), group), s)
 }
 
 func appendOffsetsRecord(dst []byte, group string, committedMs, expiresMs int64, topics []CommitTopic) []byte {
-	dst = appendString(append(dst, recordOffsets), group)
+	dst = rows.AppendString(append(dst, recordOffsets), group)
 	dst = binary.AppendVarint(dst, committedMs)
 	dst = binary.AppendVarint(dst, expiresMs)
 	dst = binary.AppendUvarint(dst, uint64(len(topics)))
 	for _, topic := range topics {
-		dst = appendString(dst, topic.Name)
+		dst = rows.AppendString(dst, topic.Name)
 		dst = binary.AppendUvarint(dst, uint64(len(topic.Partitions)))
 		for _, p := range topic.Partitions {
 			dst = binary.AppendVarint(dst, int64(p.Index))
 			dst = binary.AppendUvarint(dst, uint64(p.Number))
 			dst = binary.AppendVarint(dst, int64(p.Offset))
 			dst = binary.AppendVarint(dst, int64(p.LeaderEpoch))
-			dst = appendString(dst, p.Metadata)
+			dst = rows.AppendString(dst, p.Metadata)
 		}
 	}
 	return dst
 }
 
 func appendForgetRecord(dst []byte, group string, topics []forgetTopic) []byte {
-	dst = appendString(append(dst, recordForget), group)
+	dst = rows.AppendString(append(dst, recordForget), group)
 	dst = binary.AppendUvarint(dst, uint64(len(topics)))
 	for _, topic := range topics {
-		dst = appendString(dst, topic.name)
+		dst = rows.AppendString(dst, topic.name)
 		dst = binary.AppendUvarint(dst, uint64(len(topic.partitions)))
 		for _, p := range topic.partitions {
 			dst = binary.AppendVarint(dst, int64(p.index))
@@ -85,13 +86,13 @@ func appendDeleteRecord(dst []byte, group string, onlyEmpty bool) []byte {
 	if onlyEmpty {
 		kind = recordDeleteEmpty
 	}
-	return appendString(append(dst, kind), group)
+	return rows.AppendString(append(dst, kind), group)
 }
 
 func groupKey(group string) []byte { return append([]byte{rowGroup}, group...) }
 
 func offsetKey(group, topic string, index int32) []byte {
-	key := appendString(appendString([]byte{rowOffset}, group), topic)
+	key := rows.AppendString(rows.AppendString([]byte{rowOffset}, group), topic)
 	return binary.BigEndian.AppendUint32(key, uint32(index))
 }
 
@@ -102,12 +103,12 @@ func (m *Machine) Replay(entry []byte, changed func(key, value []byte)) error {
 	if changed == nil {
 		changed = func(_, _ []byte) {}
 	}
-	d := &decoder{rest: entry}
-	kind, id := d.byte(), d.string()
+	d := newDecoder(entry)
+	kind, id := d.Byte(), d.String()
 	switch kind {
 	case recordGroup:
 		s := d.group()
-		if err := d.end(); err != nil {
+		if err := d.End(); err != nil {
 			return err
 		}
 		m.replayGroup(id, s)
@@ -117,7 +118,7 @@ func (m *Machine) Replay(entry []byte, changed func(key, value []byte)) error {
 	case recordForget:
 		return m.replayForget(d, id, changed)
 	case recordDelete, recordDeleteEmpty:
-		if err := d.end(); err != nil {
+		if err := d.End(); err != nil {
 			return err
 		}
 		m.replayDelete(id, kind == recordDeleteEmpty, changed)
@@ -153,21 +154,21 @@ type offsetChange struct {
 }
 
 func (m *Machine) replayOffsets(d *decoder, id string, changed func(key, value []byte)) error {
-	committedMs, expiresMs := d.int(), d.int()
+	committedMs, expiresMs := d.Int(), d.Int()
 	var changes []offsetChange
-	for range d.count(2) {
-		topic := d.string()
-		for range d.count(5) {
-			if d.err != nil {
+	for range d.Count(2) {
+		topic := d.String()
+		for range d.Count(5) {
+			if d.Err() != nil {
 				break
 			}
 			index := d.int32()
-			o := &storedOffset{number: record.Partition(d.number(1<<32 - 1)), offset: record.Offset(d.int()), leaderEpoch: d.int32()}
-			o.metadata, o.committedMs, o.expiresMs = d.string(), committedMs, expiresMs
+			o := &storedOffset{number: record.Partition(d.Number(1<<32 - 1)), offset: record.Offset(d.Int()), leaderEpoch: d.int32()}
+			o.metadata, o.committedMs, o.expiresMs = d.String(), committedMs, expiresMs
 			changes = append(changes, offsetChange{topic, index, o})
 		}
 	}
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return err
 	}
 	if len(changes) == 0 {
@@ -193,22 +194,22 @@ func (e *entry) setOffset(topic string, index int32, o *storedOffset) {
 
 func (m *Machine) replayForget(d *decoder, id string, changed func(key, value []byte)) error {
 	var topics []forgetTopic
-	for range d.count(2) {
-		topic := forgetTopic{name: d.string()}
-		for range d.count(4) {
-			if d.err != nil {
+	for range d.Count(2) {
+		topic := forgetTopic{name: d.String()}
+		for range d.Count(4) {
+			if d.Err() != nil {
 				break
 			}
-			p := forgetPartition{index: d.int32(), any: d.byte() != 0}
-			p.number, p.committedMs = record.Partition(d.number(1<<32-1)), d.int()
+			p := forgetPartition{index: d.int32(), any: d.Byte() != 0}
+			p.number, p.committedMs = record.Partition(d.Number(1<<32-1)), d.Int()
 			topic.partitions = append(topic.partitions, p)
 		}
-		if d.err != nil {
+		if d.Err() != nil {
 			break
 		}
 		topics = append(topics, topic)
 	}
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return err
 	}
 	e := m.groups[id]

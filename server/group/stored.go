@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/rows"
 )
 
 // A storedGroup is the replicated form of a group's members: those of the last generation whose assignment the
@@ -30,30 +31,25 @@ type storedMember struct {
 	assignment       []byte
 }
 
-func appendString[T string | []byte](dst []byte, s T) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(s)))
-	return append(dst, s...)
-}
-
 func appendGroup(dst []byte, s *storedGroup) []byte {
 	dst = binary.AppendUvarint(dst, uint64(s.generation))
-	dst = appendString(dst, s.protocolType)
-	dst = appendString(dst, s.protocol)
-	dst = appendString(dst, s.leader)
+	dst = rows.AppendString(dst, s.protocolType)
+	dst = rows.AppendString(dst, s.protocol)
+	dst = rows.AppendString(dst, s.leader)
 	dst = binary.AppendVarint(dst, s.sinceMs)
 	dst = binary.AppendUvarint(dst, uint64(len(s.members)))
 	for i := range s.members {
 		member := &s.members[i]
 		for _, text := range []string{member.id, member.instanceID, member.clientID, member.clientHost} {
-			dst = appendString(dst, text)
+			dst = rows.AppendString(dst, text)
 		}
 		dst = binary.AppendUvarint(dst, uint64(member.sessionTimeout.Milliseconds()))
 		dst = binary.AppendUvarint(dst, uint64(max(member.rebalanceTimeout, 0).Milliseconds()))
 		dst = binary.AppendUvarint(dst, uint64(len(member.protocols)))
 		for _, p := range member.protocols {
-			dst = appendString(appendString(dst, p.Name), p.Metadata)
+			dst = rows.AppendString(rows.AppendString(dst, p.Name), p.Metadata)
 		}
-		dst = appendString(dst, member.assignment)
+		dst = rows.AppendString(dst, member.assignment)
 	}
 	return dst
 }
@@ -62,26 +58,26 @@ func appendGroup(dst []byte, s *storedGroup) []byte {
 const storedMemberBytes = 8
 
 func (d *decoder) group() *storedGroup {
-	s := &storedGroup{generation: int32(d.number(1<<31 - 1))}
-	s.protocolType, s.protocol, s.leader = d.string(), d.string(), d.string()
-	s.sinceMs = d.int()
-	count := d.count(storedMemberBytes)
+	s := &storedGroup{generation: int32(d.Number(1<<31 - 1))}
+	s.protocolType, s.protocol, s.leader = d.String(), d.String(), d.String()
+	s.sinceMs = d.Int()
+	count := d.Count(storedMemberBytes)
 	if count > 0 {
 		s.members = make([]storedMember, 0, min(count, 1024))
 	}
 	for range count {
-		if d.err != nil {
+		if d.Err() != nil {
 			return s
 		}
-		member := storedMember{id: d.string(), instanceID: d.string(), clientID: d.string(), clientHost: d.string()}
+		member := storedMember{id: d.String(), instanceID: d.String(), clientID: d.String(), clientHost: d.String()}
 		member.sessionTimeout = d.duration()
 		member.rebalanceTimeout = d.duration()
-		protocols := d.count(2)
+		protocols := d.Count(2)
 		for range protocols {
-			if d.err != nil {
+			if d.Err() != nil {
 				return s
 			}
-			member.protocols = append(member.protocols, Protocol{Name: d.string(), Metadata: d.copied()})
+			member.protocols = append(member.protocols, Protocol{Name: d.String(), Metadata: d.copied()})
 		}
 		member.assignment = d.copied()
 		s.members = append(s.members, member)
@@ -91,35 +87,35 @@ func (d *decoder) group() *storedGroup {
 
 // duration reads milliseconds; a year is more than anybody waits.
 func (d *decoder) duration() time.Duration {
-	return time.Duration(d.number(366*24*3600*1000)) * time.Millisecond
+	return time.Duration(d.Number(366*24*3600*1000)) * time.Millisecond
 }
 
 // copied reads bytes that are kept; nil for none.
 func (d *decoder) copied() []byte {
-	return append([]byte(nil), d.bytes(d.count(1))...)
+	return append([]byte(nil), d.Bytes(d.Count(1))...)
 }
 
 func appendOffset(dst []byte, o *storedOffset) []byte {
 	dst = binary.AppendUvarint(dst, uint64(o.number))
 	dst = binary.AppendVarint(dst, int64(o.offset))
 	dst = binary.AppendVarint(dst, int64(o.leaderEpoch))
-	dst = appendString(dst, o.metadata)
+	dst = rows.AppendString(dst, o.metadata)
 	dst = binary.AppendVarint(dst, o.committedMs)
 	return binary.AppendVarint(dst, o.expiresMs)
 }
 
 func (d *decoder) offset() *storedOffset {
-	o := &storedOffset{number: record.Partition(d.number(1<<32 - 1)), offset: record.Offset(d.int())}
+	o := &storedOffset{number: record.Partition(d.Number(1<<32 - 1)), offset: record.Offset(d.Int())}
 	o.leaderEpoch = d.int32()
-	o.metadata = d.string()
-	o.committedMs, o.expiresMs = d.int(), d.int()
+	o.metadata = d.String()
+	o.committedMs, o.expiresMs = d.Int(), d.Int()
 	return o
 }
 
 func (d *decoder) int32() int32 {
-	v := d.int()
+	v := d.Int()
 	if v != int64(int32(v)) {
-		d.fail("number of 32 bits")
+		d.Fail("number of 32 bits")
 		return 0
 	}
 	return int32(v)

@@ -46,10 +46,10 @@ func (m *Machine) Replay(entry []byte, changed func(key, value []byte)) error {
 	if changed == nil {
 		changed = func(_, _ []byte) {}
 	}
-	d := &decoder{rest: entry}
+	d := newDecoder(entry)
 	next := *m.view // a shallow copy: trees are immutable, maps and slices are cloned by those who change them
 	var err error
-	switch kind := d.byte(); kind {
+	switch kind := d.Byte(); kind {
 	case recordTopic:
 		err = next.replayTopic(d, changed)
 	case recordGrow:
@@ -62,13 +62,13 @@ func (m *Machine) Replay(entry []byte, changed func(key, value []byte)) error {
 		err = next.replaySettings(d, changed)
 	case recordBroker:
 		broker := d.broker()
-		if err = d.end(); err == nil {
+		if err = d.End(); err == nil {
 			next.setBroker(broker)
 			changed(nodeKey(rowBroker, broker.Node), appendBroker(nil, broker))
 		}
 	case recordProducerIDs:
-		id := int64(d.number(1<<63 - 1))
-		if err = d.end(); err == nil && id < next.nextProducerID {
+		id := int64(d.Number(1<<63 - 1))
+		if err = d.End(); err == nil && id < next.nextProducerID {
 			err = fmt.Errorf("producer ids go on at %d after %d: %w", id, next.nextProducerID, record.ErrCorrupt)
 		}
 		next.nextProducerID = id
@@ -92,7 +92,7 @@ func (v *View) appendCounters(dst []byte) []byte {
 
 func (v *View) replayTopic(d *decoder, changed func(key, value []byte)) error {
 	t := d.topic()
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return err
 	}
 	if len(t.Partitions) == 0 || v.TopicByID(t.ID) != nil || v.TopicByName(t.Name) != nil {
@@ -122,16 +122,16 @@ func (v *View) checkNew(partitions []PartitionInfo) error {
 func (d *decoder) knownTopic(v *View) *Topic {
 	id := record.TopicID(d.array())
 	t := v.TopicByID(id)
-	if t == nil && d.err == nil {
-		d.err = fmt.Errorf("metadata record for unknown topic %x: %w", id, record.ErrCorrupt)
+	if t == nil && d.Err() == nil {
+		d.Fail(fmt.Sprintf("unknown topic %x", id))
 	}
 	return t
 }
 
 func (v *View) replayGrow(d *decoder, changed func(key, value []byte)) error {
 	t := d.knownTopic(v)
-	added := d.partitions(nil, d.count(1))
-	if err := d.end(); err != nil {
+	added := d.partitions(nil, d.Count(1))
+	if err := d.End(); err != nil {
 		return err
 	}
 	if err := v.checkNew(added); err != nil {
@@ -147,7 +147,7 @@ func (v *View) replayGrow(d *decoder, changed func(key, value []byte)) error {
 
 func (v *View) replayDelete(d *decoder, changed func(key, value []byte)) error {
 	t := d.knownTopic(v)
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return err
 	}
 	v.removeTopic(t)
@@ -158,7 +158,7 @@ func (v *View) replayDelete(d *decoder, changed func(key, value []byte)) error {
 func (v *View) replayConfigs(d *decoder, changed func(key, value []byte)) error {
 	t := d.knownTopic(v)
 	configs := d.configs()
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return err
 	}
 	altered := *t
@@ -172,7 +172,7 @@ func (v *View) replayConfigs(d *decoder, changed func(key, value []byte)) error 
 func (v *View) replaySettings(d *decoder, changed func(key, value []byte)) error {
 	node := d.node()
 	configs := d.configs()
-	if err := d.end(); err != nil {
+	if err := d.End(); err != nil {
 		return err
 	}
 	v.setSettings(node, configs)

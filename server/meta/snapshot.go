@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,10 +9,8 @@ import (
 	"slices"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/rows"
 )
-
-// maxRowBytes bounds what Import takes for one row.
-const maxRowBytes = 64 << 20
 
 // Rows calls visit for every row of the state, in the order of their keys; it stops at the first error.
 func (v *View) Rows(visit func(key, value []byte) error) error {
@@ -45,36 +42,36 @@ func (m *Machine) Load(key, value []byte) error {
 		return fmt.Errorf("metadata row without a key: %w", record.ErrCorrupt)
 	}
 	next := *m.view
-	d := &decoder{rest: value}
-	k := &decoder{rest: key[1:]}
+	d := newDecoder(value)
+	k := newDecoder(key[1:])
 	switch key[0] {
 	case rowCounters:
-		next.nextPartition = max(next.nextPartition, uint32(d.number(maxPartition)))
-		next.nextProducerID = int64(d.number(1<<63 - 1))
-		next.version = d.uint()
+		next.nextPartition = max(next.nextPartition, uint32(d.Number(maxPartition)))
+		next.nextProducerID = int64(d.Number(1<<63 - 1))
+		next.version = d.Uint()
 	case rowTopic:
 		id := record.TopicID(k.array())
 		t := d.topic()
-		if d.err == nil && (t.ID != id || next.TopicByID(id) != nil || next.TopicByName(t.Name) != nil) {
+		if d.Err() == nil && (t.ID != id || next.TopicByID(id) != nil || next.TopicByName(t.Name) != nil) {
 			return fmt.Errorf("topic %q is there twice: %w", t.Name, record.ErrCorrupt)
 		}
-		if d.err == nil {
+		if d.Err() == nil {
 			next.addTopic(t)
 		}
 	case rowBroker:
-		if b := d.broker(); d.err == nil {
+		if b := d.broker(); d.Err() == nil {
 			next.setBroker(b)
 		}
-		k.bytes(4)
+		k.Bytes(4)
 	case rowSettings:
-		node := k.bytes(4)
-		if configs := d.configs(); d.err == nil && k.err == nil {
+		node := k.Bytes(4)
+		if configs := d.configs(); d.Err() == nil && k.Err() == nil {
 			next.setSettings(int32(binary.BigEndian.Uint32(node)), configs)
 		}
 	default:
 		return fmt.Errorf("metadata row of kind %q: %w", key[0], record.ErrCorrupt)
 	}
-	if err := errors.Join(k.end(), d.end()); err != nil {
+	if err := errors.Join(k.End(), d.End()); err != nil {
 		return err
 	}
 	m.view = &next
@@ -83,23 +80,7 @@ func (m *Machine) Load(key, value []byte) error {
 
 // Export writes the state: for each row the lengths of key and value as varints, key and value; then a zero.
 func (m *Machine) Export(w io.Writer) error {
-	buffer := bufio.NewWriter(w)
-	err := m.view.Rows(func(key, value []byte) error {
-		head := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(key))), uint64(len(value)))
-		for _, part := range [][]byte{head, key, value} {
-			if _, err := buffer.Write(part); err != nil {
-				return fmt.Errorf("export metadata: %w", err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := buffer.WriteByte(0); err != nil {
-		return fmt.Errorf("export metadata: %w", err)
-	}
-	if err := buffer.Flush(); err != nil {
+	if err := rows.Write(w, m.view.Rows); err != nil {
 		return fmt.Errorf("export metadata: %w", err)
 	}
 	return nil
@@ -107,33 +88,10 @@ func (m *Machine) Export(w io.Writer) error {
 
 // Import replaces the state by one that was exported. After an error the machine is as it was.
 func (m *Machine) Import(r io.Reader) error {
-	reader := bufio.NewReader(r)
 	fresh := &Machine{config: m.config, view: &View{config: m.config}, dataShards: m.dataShards}
-	for {
-		keyBytes, err := binary.ReadUvarint(reader)
-		if err != nil {
-			return fmt.Errorf("import metadata: %w", err)
-		}
-		if keyBytes == 0 {
-			m.view = fresh.view
-			return nil
-		}
-		valueBytes, err := binary.ReadUvarint(reader)
-		if err != nil {
-			return fmt.Errorf("import metadata: %w", err)
-		}
-		if keyBytes > maxRowBytes || valueBytes > maxRowBytes {
-			return fmt.Errorf("import metadata: row of %d and %d bytes: %w", keyBytes, valueBytes, record.ErrCorrupt)
-		}
-		row, err := io.ReadAll(io.LimitReader(reader, int64(keyBytes+valueBytes)))
-		if err != nil {
-			return fmt.Errorf("import metadata: %w", err)
-		}
-		if uint64(len(row)) != keyBytes+valueBytes {
-			return fmt.Errorf("import metadata: row of %d bytes, wanted %d: %w", len(row), keyBytes+valueBytes, io.ErrUnexpectedEOF)
-		}
-		if err := fresh.Load(row[:keyBytes], row[keyBytes:]); err != nil {
-			return fmt.Errorf("import metadata: %w", err)
-		}
+	if err := rows.Read(r, fresh.Load); err != nil {
+		return fmt.Errorf("import metadata: %w", err)
 	}
+	m.view = fresh.view
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/rows"
 )
 
 // A Topic is one topic. It is never changed: a change makes another Topic.
@@ -61,7 +62,7 @@ func (t *Topic) spans(visit func(base, count int)) {
 // appendTopic appends the topic's bytes: id, name, created, configs, and for each span its first number and the shards.
 func appendTopic(dst []byte, t *Topic) []byte {
 	dst = append(dst, t.ID[:]...)
-	dst = appendString(dst, t.Name)
+	dst = rows.AppendString(dst, t.Name)
 	dst = binary.AppendVarint(dst, t.Created.UnixMilli())
 	dst = appendConfigs(dst, t.Configs)
 	t.spans(func(base, count int) {
@@ -76,12 +77,12 @@ func appendTopic(dst []byte, t *Topic) []byte {
 
 func (d *decoder) topic() *Topic {
 	t := &Topic{ID: record.TopicID(d.array())}
-	t.Name = d.string()
-	t.Created = time.UnixMilli(d.int()).UTC()
+	t.Name = d.String()
+	t.Created = time.UnixMilli(d.Int()).UTC()
 	t.Configs = d.configs()
 	for {
-		count := d.count(1)
-		if count == 0 || d.err != nil {
+		count := d.Count(1)
+		if count == 0 || d.Err() != nil {
 			return t
 		}
 		t.Partitions = d.partitions(t.Partitions, count)
@@ -90,12 +91,12 @@ func (d *decoder) topic() *Topic {
 
 // partitions reads one span: its first number and count shards.
 func (d *decoder) partitions(dst []PartitionInfo, count int) []PartitionInfo {
-	first := d.number(maxPartition)
-	shards := d.bytes(count)
-	if d.err == nil && first+uint64(count) > maxPartition {
-		d.fail("partition number")
+	first := d.Number(maxPartition)
+	shards := d.Bytes(count)
+	if d.Err() == nil && first+uint64(count) > maxPartition {
+		d.Fail("partition number")
 	}
-	if d.err != nil {
+	if d.Err() != nil {
 		return dst
 	}
 	dst = slices.Grow(dst, count)
@@ -108,34 +109,34 @@ func (d *decoder) partitions(dst []PartitionInfo, count int) []PartitionInfo {
 func appendConfigs(dst []byte, configs map[string]string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(configs)))
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		dst = appendString(appendString(dst, name), configs[name])
+		dst = rows.AppendString(rows.AppendString(dst, name), configs[name])
 	}
 	return dst
 }
 
 func (d *decoder) configs() map[string]string {
-	n := d.count(2)
+	n := d.Count(2)
 	configs := make(map[string]string, n)
 	for range n {
-		name := d.string()
-		configs[name] = d.string()
+		name := d.String()
+		configs[name] = d.String()
 	}
 	return configs
 }
 
 func (d *decoder) array() (id [16]byte) {
-	copy(id[:], d.bytes(len(id)))
+	copy(id[:], d.Bytes(len(id)))
 	return id
 }
 
 func appendBroker(dst []byte, b *Broker) []byte {
 	dst = binary.AppendVarint(dst, int64(b.Node))
 	dst = append(dst, b.Incarnation[:]...)
-	dst = appendString(dst, b.Rack)
-	dst = appendString(dst, b.HTTPAddress)
+	dst = rows.AppendString(dst, b.Rack)
+	dst = rows.AppendString(dst, b.HTTPAddress)
 	dst = binary.AppendUvarint(dst, uint64(len(b.Listeners)))
 	for _, l := range b.Listeners {
-		dst = appendString(appendString(dst, l.Name), l.Host)
+		dst = rows.AppendString(rows.AppendString(dst, l.Name), l.Host)
 		dst = binary.AppendUvarint(dst, uint64(l.Port))
 	}
 	return dst
@@ -143,10 +144,10 @@ func appendBroker(dst []byte, b *Broker) []byte {
 
 func (d *decoder) broker() *Broker {
 	b := &Broker{Node: d.node(), Incarnation: d.array()}
-	b.Rack, b.HTTPAddress = d.string(), d.string()
-	for range d.count(3) {
-		l := Listener{Name: d.string(), Host: d.string()}
-		l.Port = int32(d.number(1<<16 - 1))
+	b.Rack, b.HTTPAddress = d.String(), d.String()
+	for range d.Count(3) {
+		l := Listener{Name: d.String(), Host: d.String()}
+		l.Port = int32(d.Number(1<<16 - 1))
 		b.Listeners = append(b.Listeners, l)
 	}
 	return b
@@ -154,9 +155,9 @@ func (d *decoder) broker() *Broker {
 
 // node reads a node's number; allNodes is one.
 func (d *decoder) node() int32 {
-	v := d.int()
+	v := d.Int()
 	if v < int64(allNodes) || v > 1<<31-1 {
-		d.fail("node number")
+		d.Fail("node number")
 		return 0
 	}
 	return int32(v)
