@@ -43,6 +43,7 @@ type Stable struct {
 func OpenStable(fs FS, path string) (*Stable, error) {
 	s := &Stable{path: path, turn: make(chan struct{}, 1), values: map[string][]byte{}}
 	var bad error
+	var sequences [2]uint64
 	valid, empty := 0, 0
 	for i, suffix := range []string{".a", ".b"} {
 		sequence, values, err := readStable(fs, path+suffix)
@@ -56,6 +57,7 @@ func OpenStable(fs FS, path string) (*Stable, error) {
 			empty++
 		default:
 			valid++
+			sequences[i] = sequence
 			if sequence >= s.sequence {
 				s.sequence, s.values = sequence, values
 			}
@@ -68,10 +70,35 @@ func OpenStable(fs FS, path string) (*Stable, error) {
 	if bad != nil && valid == 0 && empty == 0 {
 		return nil, errors.Join(bad, s.closeFiles())
 	}
+	if err := s.settle(sequences); err != nil {
+		return nil, errors.Join(err, s.closeFiles())
+	}
 	if err := segment.SyncDir(fs, fs.PathDir(path)); err != nil {
 		return nil, errors.Join(err, s.closeFiles())
 	}
 	return s, nil
+}
+
+// settle makes what was found durable in both files. A process that was killed may have left it in one of them, or in the
+// system's memory only, and who reads it will rely on it: Raft repeats a vote that it finds without storing it again.
+// sequences are those of the files, 0 for one that is empty or cannot be read.
+func (s *Stable) settle(sequences [2]uint64) error {
+	for _, isStale := range []bool{false, true} { // what is there first, so that one of them is whole at any time
+		for i, f := range s.files {
+			if s.sequence == 0 || (sequences[i] != s.sequence) != isStale {
+				continue
+			}
+			if isStale {
+				if _, err := f.WriteAt(s.encode(s.sequence), 0); err != nil {
+					return fmt.Errorf("repair a copy of %s: %w", s.path, err)
+				}
+			}
+			if err := f.SyncData(); err != nil {
+				return fmt.Errorf("sync %s: %w", s.path, err)
+			}
+		}
+	}
+	return nil
 }
 
 // readStable returns nil values for a file that is missing or empty.
@@ -147,7 +174,7 @@ func (s *Stable) Set(key, value []byte) error {
 	}
 	old, had := s.values[string(key)]
 	s.values[string(key)] = slices.Clone(value)
-	b := s.encode()
+	b := s.encode(s.sequence + 1)
 	if len(b) > stableMaxBytes {
 		delete(s.values, string(key))
 		if had {
@@ -169,8 +196,8 @@ func (s *Stable) Set(key, value []byte) error {
 	return nil
 }
 
-// encode returns the file's bytes with the next sequence number. It is called in turn.
-func (s *Stable) encode() []byte {
+// encode returns the file's bytes with a sequence number. It is called in turn, or before the Stable is used.
+func (s *Stable) encode(sequence uint64) []byte {
 	b := make([]byte, stableHeaderBytes)
 	keys := make([]string, 0, len(s.values))
 	for k := range s.values {
@@ -183,7 +210,7 @@ func (s *Stable) encode() []byte {
 		b = append(append(b, k...), s.values[k]...)
 	}
 	binary.LittleEndian.PutUint32(b, stableMagic)
-	binary.LittleEndian.PutUint64(b[8:], s.sequence+1)
+	binary.LittleEndian.PutUint64(b[8:], sequence)
 	binary.LittleEndian.PutUint64(b[16:], uint64(len(b)-stableHeaderBytes))
 	binary.LittleEndian.PutUint32(b[4:], record.Castagnoli(0, b[8:]))
 	return b

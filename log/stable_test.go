@@ -1,6 +1,7 @@
 package log
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -125,8 +126,11 @@ func TestStableSurvivesDamageToOneCopy(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+		if repaired := readFile(t, one, "log/vote.a"); !bytes.Equal(repaired, whole) {
+			t.Fatalf("byte %d was not repaired", i)
+		}
 		var corrupt *CorruptError
-		if _, err := OpenStable(with(t, one, "log/vote.b", b), "log/vote"); !errors.As(err, &corrupt) {
+		if _, err := OpenStable(with(t, with(t, fs, "log/vote.a", b), "log/vote.b", b), "log/vote"); !errors.As(err, &corrupt) {
 			t.Fatalf("byte %d of both: %v", i, err)
 		}
 	}
@@ -155,5 +159,51 @@ func TestStableDoesNotRetry(t *testing.T) {
 	}
 	if _, err := s.Get([]byte("term")); !errors.Is(err, errDisk) {
 		t.Fatalf("after a failed sync: %v", err)
+	}
+}
+
+// A process that is killed leaves in the system's memory, or in one copy, what it was setting. Whoever reads it after the next
+// start relies on it: Raft gives a vote that it finds a second time without storing it again.
+func TestStableKeepsWhatAStartFound(t *testing.T) {
+	for copies := 1; copies <= 2; copies++ {
+		disk := vfs.NewCrashableMem()
+		killed, err := OpenStable(disk, "vote")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := killed.Set([]byte("vote"), []byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		killed.values["vote"] = []byte("new")
+		b := killed.encode(killed.sequence + 1)
+		for i := range copies {
+			if _, err := killed.files[i].WriteAt(b, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := OpenStable(disk, "vote")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := s.Get([]byte("vote")); string(found) != "new" || err != nil {
+			t.Fatalf("%d copies: %q, %v", copies, found, err)
+		}
+		for i := range s.files { // the next Set is cut off in the middle of either copy
+			after := disk.CrashClone(vfs.CrashCloneCfg{})
+			f, err := after.OpenReadWrite("vote"+[]string{".a", ".b"}[i], vfs.WriteCategoryUnspecified)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt([]byte("torn"), 0); err != nil {
+				t.Fatal(err)
+			}
+			again, err := OpenStable(after, "vote")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found, err := again.Get([]byte("vote")); string(found) != "new" || err != nil {
+				t.Errorf("%d copies, copy %d torn: a start found %q and the one after it %q, %v", copies, i, "new", found, err)
+			}
+		}
 	}
 }
