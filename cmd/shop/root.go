@@ -77,18 +77,8 @@ environment over the file.`,
 		return command.CheckFormat(g.Output)
 	}
 	root.AddCommand(newUp(g), newSubmit(g), newGet(g), newHistory(g), newStock(g), newStatus(g), newDigest(g), newRebuild(g))
-	finish(root)
+	command.CheckArguments(root)
 	return root
-}
-
-// finish makes wrong arguments usage errors, everywhere.
-func finish(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error { return command.Usage(check(cmd, args)) }
-	}
-	for _, child := range cmd.Commands() {
-		finish(child)
-	}
 }
 
 func (g *general) print(value any, tables ...*command.Table) error {

@@ -6,26 +6,28 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type clusterStatus struct {
-	Cluster         string       `json:"cluster" yaml:"cluster"`
-	Controller      int32        `json:"controller" yaml:"controller"`
-	Healthy         bool         `json:"healthy" yaml:"healthy"`
-	Topics          int          `json:"topics" yaml:"topics"`
-	Partitions      int          `json:"partitions" yaml:"partitions"`
-	Leaderless      int          `json:"leaderless" yaml:"leaderless"`
-	UnderReplicated int          `json:"underReplicated" yaml:"underReplicated"`
-	Nodes           []nodeStatus `json:"nodes" yaml:"nodes"`
+	Cluster         string       `json:"cluster"`
+	Controller      int32        `json:"controller"`
+	Healthy         bool         `json:"healthy"`
+	Topics          int          `json:"topics"`
+	Partitions      int          `json:"partitions"`
+	Leaderless      int          `json:"leaderless"`
+	UnderReplicated int          `json:"underReplicated"`
+	Nodes           []nodeStatus `json:"nodes"`
 }
 
 type nodeStatus struct {
-	Node      int32  `json:"node" yaml:"node"`
-	Kafka     string `json:"kafka" yaml:"kafka"`
-	Reachable bool   `json:"reachable" yaml:"reachable"`
-	Leads     int    `json:"leads" yaml:"leads"`
-	Copies    int    `json:"copies" yaml:"copies"`
-	InSync    int    `json:"inSync" yaml:"inSync"`
+	Node      int32  `json:"node"`
+	Kafka     string `json:"kafka"`
+	Reachable bool   `json:"reachable"`
+	Leads     int    `json:"leads"`
+	Copies    int    `json:"copies"`
+	InSync    int    `json:"inSync"`
 }
 
 func newClusterStatus(g *general) *cobra.Command {
@@ -65,7 +67,7 @@ func (g *general) clusterStatus(ctx context.Context, adm *kadm.Client) error {
 		return err
 	}
 	if status.Leaderless > 0 {
-		return advise(fmt.Errorf("%d of %d partitions have no leader", status.Leaderless, status.Partitions), "start the nodes that are missing")
+		return command.Advise(fmt.Errorf("%d of %d partitions have no leader", status.Leaderless, status.Partitions), "start the nodes that are missing")
 	}
 	return nil
 }
@@ -115,18 +117,18 @@ func countCopies(nodes map[int32]*nodeStatus, partition kadm.PartitionDetail) {
 	}
 }
 
-func (s clusterStatus) tables() []*table {
-	head := &table{}
-	head.add("cluster", s.Cluster)
-	head.add("controller", s.Controller)
-	head.add("healthy", s.Healthy)
-	head.add("topics", s.Topics)
-	head.add("partitions", s.Partitions)
-	head.add("without leader", s.Leaderless)
-	head.add("under-replicated", s.UnderReplicated)
-	rows := &table{head: []string{"NODE", "KAFKA", "REACHABLE", "LEADS", "COPIES", "IN-SYNC"}}
+func (s clusterStatus) tables() []*command.Table {
+	head := &command.Table{}
+	head.Add("cluster", s.Cluster)
+	head.Add("controller", s.Controller)
+	head.Add("healthy", s.Healthy)
+	head.Add("topics", s.Topics)
+	head.Add("partitions", s.Partitions)
+	head.Add("without leader", s.Leaderless)
+	head.Add("under-replicated", s.UnderReplicated)
+	rows := &command.Table{Head: []string{"NODE", "KAFKA", "REACHABLE", "LEADS", "COPIES", "IN-SYNC"}}
 	for _, n := range s.Nodes {
-		rows.add(n.Node, n.Kafka, n.Reachable, n.Leads, n.Copies, n.InSync)
+		rows.Add(n.Node, n.Kafka, n.Reachable, n.Leads, n.Copies, n.InSync)
 	}
-	return []*table{head, rows}
+	return []*command.Table{head, rows}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/internal/process"
 )
 
@@ -82,11 +83,11 @@ func (l localCluster) start(node int, out io.Writer, prefix string) (*process.Pr
 
 func (l *localCluster) validate() error {
 	if l.Nodes < 1 || l.Nodes > maxLocalNodes {
-		return usagef("--nodes is %d; use 1 to %d", l.Nodes, maxLocalNodes)
+		return command.Usagef("--nodes is %d; use 1 to %d", l.Nodes, maxLocalNodes)
 	}
 	for flag, port := range map[string]int{"kafka-port": l.KafkaPort, "http-port": l.HTTPPort, "raft-port": l.RaftPort} {
 		if port < 1 || port+l.Nodes-1 > 65535 {
-			return usagef("--%s is %d; %d ports from there on must lie between 1 and 65535", flag, port, l.Nodes)
+			return command.Usagef("--%s is %d; %d ports from there on must lie between 1 and 65535", flag, port, l.Nodes)
 		}
 	}
 	return nil
@@ -157,7 +158,7 @@ func (l *localCluster) up(ctx context.Context, g *general) error {
 			fmt.Fprintf(out, "node %d ended: %v; it is not started again\n", node, describeEnd(nodes[node-1].Err()))
 		}
 	}
-	return advise(errors.New("all nodes have ended"), "see above why")
+	return command.Advise(errors.New("all nodes have ended"), "see above why")
 }
 
 func describeEnd(err error) string {

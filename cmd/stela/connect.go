@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 // dialTimeout bounds one attempt to reach a broker.
@@ -24,7 +26,7 @@ func (g *general) connect(ctx context.Context, options ...kgo.Opt) (*kgo.Client,
 	}, options...)
 	cl, err := kgo.NewClient(options...)
 	if err != nil {
-		return nil, usage(fmt.Errorf("set up a client of %s: %w", strings.Join(g.Brokers, ","), err))
+		return nil, command.Usage(fmt.Errorf("set up a client of %s: %w", strings.Join(g.Brokers, ","), err))
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

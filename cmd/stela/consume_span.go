@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 // A beginning says where reading starts in each partition.
@@ -29,11 +31,11 @@ const (
 func (c *consume) beginning() (beginning, error) {
 	switch {
 	case c.tail < 0 || c.count < 0:
-		return beginning{}, usagef("--tail and --count take positive numbers")
+		return beginning{}, command.Usagef("--tail and --count take positive numbers")
 	case c.fromTime != "":
 		at, err := parseTime(c.fromTime)
 		if err != nil {
-			return beginning{}, usage(fmt.Errorf("--from-time: %w", err))
+			return beginning{}, command.Usage(fmt.Errorf("--from-time: %w", err))
 		}
 		return beginning{at: fromTime, time: at.UnixMilli()}, nil
 	case c.fromBeginning || c.offset == "start" || c.offset == "" && c.group != "":
@@ -41,13 +43,13 @@ func (c *consume) beginning() (beginning, error) {
 	case c.tail > 0:
 		return beginning{at: fromEnd, before: c.tail}, nil
 	case c.offset == "" && c.exit:
-		return beginning{}, usagef("--exit from the end on would print nothing; add --from-beginning, --offset, --from-time or --tail")
+		return beginning{}, command.Usagef("--exit from the end on would print nothing; add --from-beginning, --offset, --from-time or --tail")
 	case c.offset == "" || c.offset == "end":
 		return beginning{at: fromEnd}, nil
 	}
 	n, err := strconv.ParseInt(c.offset, 10, 64)
 	if err != nil {
-		return beginning{}, usagef("--offset is %q; use start, end, N or -N", c.offset)
+		return beginning{}, command.Usagef("--offset is %q; use start, end, N or -N", c.offset)
 	}
 	if n < 0 {
 		return beginning{at: fromEnd, before: -n}, nil

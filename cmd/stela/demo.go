@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 const (
@@ -72,9 +74,9 @@ func (d *demo) run(ctx context.Context) error {
 		}
 		d.stage.failed()
 		if d.data != "" {
-			return advise(err, "the logs are in %s", d.cluster.logs())
+			return command.Advise(err, "the logs are in %s", d.cluster.logs())
 		}
-		return advise(err, "run it again with --data FOLDER to keep the logs")
+		return command.Advise(err, "run it again with --data FOLDER to keep the logs")
 	}
 	if d.exit {
 		d.stage.say("All as promised.")
@@ -101,7 +103,7 @@ func (d *demo) folder() (remove func(), err error) {
 		return nil, fmt.Errorf("look into the data folder: %w", err)
 	}
 	if len(entries) > 0 {
-		return nil, advise(fmt.Errorf("folder %s is not empty", d.data), "name a new one: the tour begins with nothing")
+		return nil, command.Advise(fmt.Errorf("folder %s is not empty", d.data), "name a new one: the tour begins with nothing")
 	}
 	if err := os.MkdirAll(d.data, 0o755); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/internal/process"
 )
 
@@ -50,7 +51,7 @@ func (d *demo) showArticle(ctx context.Context) error {
 func (d *demo) placeArticle(ctx context.Context) error {
 	dir, err := d.installKafkajs(ctx)
 	if err != nil {
-		d.stage.say("no kafkajs here (%s); franz-go sends the same record", oneLine(err.Error()))
+		d.stage.say("no kafkajs here (%s); franz-go sends the same record", command.OneLine(err.Error()))
 		cl, err := d.cluster.client(kgo.DefaultProduceTopic(articleTopic))
 		if err != nil {
 			return err
@@ -77,7 +78,7 @@ func (d *demo) placeArticle(ctx context.Context) error {
 	cmd.Dir = dir
 	cmd.Env = append(process.Environment(), "BROKERS="+joinAddresses(d.cluster.brokers()), "KAFKAJS_NO_PARTITIONER_WARNING=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("run the snippet: %w: %s", err, oneLine(string(out)))
+		return fmt.Errorf("run the snippet: %w: %s", err, command.OneLine(string(out)))
 	}
 	return nil
 }

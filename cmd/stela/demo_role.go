@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/services"
 )
 
@@ -19,7 +20,7 @@ func newDemoRole(g *general) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		Hidden:  true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			logger, err := newLogger(g.Err, "info", "text")
+			logger, err := command.NewLogger(g.Err, "info", "text")
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/log"
 	"github.com/stela-db/stela/log/index"
 )
@@ -42,7 +43,7 @@ func (g *general) dumpIndex(folder string, kinds []string) error {
 		folder = inside
 	}
 	if !isFolder(folder) {
-		return advise(fmt.Errorf("no index in %s", folder), "name a node's data folder")
+		return command.Advise(fmt.Errorf("no index in %s", folder), "name a node's data folder")
 	}
 	out := bufio.NewWriter(g.Out)
 	err := index.Dump(log.OSFS(), folder, func(row index.Row) error {
@@ -56,7 +57,7 @@ func (g *general) dumpIndex(folder string, kinds []string) error {
 		return err
 	})
 	if errors.Is(err, syscall.EAGAIN) { // somebody holds Pebble's lock
-		err = advise(err, "stop the node first")
+		err = command.Advise(err, "stop the node first")
 	}
 	return firstError(err, out.Flush())
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/log/segment"
 )
@@ -88,7 +89,7 @@ error. Nothing is changed.`,
 func (c *dumpSegment) dump(path string) error {
 	number, ok := segment.ParseName(filepath.Base(path))
 	if !ok {
-		return advise(fmt.Errorf("%s is not the name of a segment", path), "segments lie in the folder log of a node's data")
+		return command.Advise(fmt.Errorf("%s is not the name of a segment", path), "segments lie in the folder log of a node's data")
 	}
 	f, err := os.Open(path)
 	if err != nil {

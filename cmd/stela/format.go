@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 const formatHelp = `%t topic, %p partition, %o offset, %k key, %v value, %h headers, %T time
@@ -36,12 +38,12 @@ func parseFormat(text string) (*format, error) {
 		}
 		i++
 		if i == len(text) {
-			return nil, usagef("--format ends with %q", string(c))
+			return nil, command.Usagef("--format ends with %q", string(c))
 		}
 		if c == '\\' {
 			escaped, ok := map[byte]byte{'n': '\n', 't': '\t', 'r': '\r', '\\': '\\', '0': 0}[text[i]]
 			if !ok {
-				return nil, usagef(`--format knows no \%c; use \n, \t, \r, \0 or \\`, text[i])
+				return nil, command.Usagef(`--format knows no \%c; use \n, \t, \r, \0 or \\`, text[i])
 			}
 			literal.WriteByte(escaped)
 			continue
@@ -53,7 +55,7 @@ func parseFormat(text string) (*format, error) {
 			f.parts = append(f.parts, formatPart{text: literal.String()}, formatPart{verb: text[i]})
 			literal.Reset()
 		default:
-			return nil, usagef("--format knows no %%%c; it has %%t %%p %%o %%k %%v %%h %%T %%d %%K %%V %%%%", text[i])
+			return nil, command.Usagef("--format knows no %%%c; it has %%t %%p %%o %%k %%v %%h %%T %%d %%K %%V %%%%", text[i])
 		}
 	}
 	f.parts = append(f.parts, formatPart{text: literal.String()})
@@ -149,7 +151,7 @@ func (g *general) recordFormat(text string) (*format, error) {
 	case "json":
 		return &format{}, nil
 	case "yaml":
-		return nil, usagef("records are printed with --format or --output json, not as yaml")
+		return nil, command.Usagef("records are printed with --format or --output json, not as yaml")
 	}
 	return parseFormat(text)
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 func newGroupDelete(g *general) *cobra.Command {
@@ -23,7 +25,7 @@ func newGroupDelete(g *general) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("delete groups: %w", err)
 			}
-			t := &table{head: []string{"GROUP", "STATUS"}}
+			t := &command.Table{Head: []string{"GROUP", "STATUS"}}
 			for _, name := range args {
 				answer, ok := answers[name]
 				if !ok {
@@ -32,7 +34,7 @@ func newGroupDelete(g *general) *cobra.Command {
 				if answer.Err != nil {
 					return fmt.Errorf("delete group %s: %w", name, answer.Err)
 				}
-				t.add(name, "deleted")
+				t.Add(name, "deleted")
 			}
 			return g.print(map[string]any{"deleted": args}, t)
 		},

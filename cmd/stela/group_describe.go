@@ -7,32 +7,34 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type describedGroup struct {
-	Group       string            `json:"group" yaml:"group"`
-	State       string            `json:"state" yaml:"state"`
-	Coordinator int32             `json:"coordinator" yaml:"coordinator"`
-	Protocol    string            `json:"protocol" yaml:"protocol"`
-	Members     []describedMember `json:"members" yaml:"members"`
-	TotalLag    int64             `json:"totalLag" yaml:"totalLag"`
-	Partitions  []describedLag    `json:"partitions" yaml:"partitions"`
+	Group       string            `json:"group"`
+	State       string            `json:"state"`
+	Coordinator int32             `json:"coordinator"`
+	Protocol    string            `json:"protocol"`
+	Members     []describedMember `json:"members"`
+	TotalLag    int64             `json:"totalLag"`
+	Partitions  []describedLag    `json:"partitions"`
 }
 
 type describedMember struct {
-	Member   string `json:"member" yaml:"member"`
-	Instance string `json:"instance,omitempty" yaml:"instance,omitempty"`
-	Client   string `json:"client" yaml:"client"`
-	Host     string `json:"host" yaml:"host"`
+	Member   string `json:"member"`
+	Instance string `json:"instance,omitempty"`
+	Client   string `json:"client"`
+	Host     string `json:"host"`
 }
 
 type describedLag struct {
-	Topic     string `json:"topic" yaml:"topic"`
-	Partition int32  `json:"partition" yaml:"partition"`
-	Committed int64  `json:"committed" yaml:"committed"`
-	Next      int64  `json:"next" yaml:"next"`
-	Lag       int64  `json:"lag" yaml:"lag"`
-	Member    string `json:"member,omitempty" yaml:"member,omitempty"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Committed int64  `json:"committed"`
+	Next      int64  `json:"next"`
+	Lag       int64  `json:"lag"`
+	Member    string `json:"member,omitempty"`
 }
 
 func newGroupDescribe(g *general) *cobra.Command {
@@ -58,7 +60,7 @@ func (g *general) describeGroups(ctx context.Context, adm *kadm.Client, names []
 		return fmt.Errorf("describe groups: %w", err)
 	}
 	var described []describedGroup
-	var tables []*table
+	var tables []*command.Table
 	for _, name := range names {
 		lag, ok := lags[name]
 		if ok {
@@ -104,15 +106,15 @@ func describeGroup(lag kadm.DescribedGroupLag) describedGroup {
 	return group
 }
 
-func (d describedGroup) tables() []*table {
-	head := &table{}
-	head.add("group", d.Group)
-	head.add("state", d.State)
-	head.add("coordinator", d.Coordinator)
-	head.add("protocol", d.Protocol)
-	head.add("members", len(d.Members))
-	head.add("total lag", d.TotalLag)
-	rows := &table{head: []string{"TOPIC", "PARTITION", "COMMITTED", "NEXT", "LAG", "MEMBER"}}
+func (d describedGroup) tables() []*command.Table {
+	head := &command.Table{}
+	head.Add("group", d.Group)
+	head.Add("state", d.State)
+	head.Add("coordinator", d.Coordinator)
+	head.Add("protocol", d.Protocol)
+	head.Add("members", len(d.Members))
+	head.Add("total lag", d.TotalLag)
+	rows := &command.Table{Head: []string{"TOPIC", "PARTITION", "COMMITTED", "NEXT", "LAG", "MEMBER"}}
 	for _, p := range d.Partitions {
 		committed, lag := fmt.Sprint(p.Committed), fmt.Sprint(p.Lag)
 		if p.Committed < 0 {
@@ -121,7 +123,7 @@ func (d describedGroup) tables() []*table {
 		if p.Lag < 0 {
 			lag = "-"
 		}
-		rows.add(p.Topic, p.Partition, committed, p.Next, lag, p.Member)
+		rows.Add(p.Topic, p.Partition, committed, p.Next, lag, p.Member)
 	}
-	return []*table{head, rows}
+	return []*command.Table{head, rows}
 }

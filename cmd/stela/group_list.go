@@ -4,13 +4,15 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type listedGroup struct {
-	Group       string `json:"group" yaml:"group"`
-	State       string `json:"state" yaml:"state"`
-	Protocol    string `json:"protocol" yaml:"protocol"`
-	Coordinator int32  `json:"coordinator" yaml:"coordinator"`
+	Group       string `json:"group"`
+	State       string `json:"state"`
+	Protocol    string `json:"protocol"`
+	Coordinator int32  `json:"coordinator"`
 }
 
 func newGroupList(g *general) *cobra.Command {
@@ -30,10 +32,10 @@ func newGroupList(g *general) *cobra.Command {
 				return fmt.Errorf("list groups: %w", err)
 			}
 			listed := []listedGroup{}
-			t := &table{head: []string{"GROUP", "STATE", "PROTOCOL", "COORDINATOR"}}
+			t := &command.Table{Head: []string{"GROUP", "STATE", "PROTOCOL", "COORDINATOR"}}
 			for _, group := range groups.Sorted() {
 				listed = append(listed, listedGroup{Group: group.Group, State: group.State, Protocol: group.ProtocolType, Coordinator: group.Coordinator})
-				t.add(group.Group, group.State, group.ProtocolType, group.Coordinator)
+				t.Add(group.Group, group.State, group.ProtocolType, group.Coordinator)
 			}
 			return g.print(listed, t)
 		},

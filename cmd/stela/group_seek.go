@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type groupSeek struct {
@@ -18,10 +20,10 @@ type groupSeek struct {
 }
 
 type soughtOffset struct {
-	Topic     string `json:"topic" yaml:"topic"`
-	Partition int32  `json:"partition" yaml:"partition"`
-	Before    int64  `json:"before" yaml:"before"`
-	After     int64  `json:"after" yaml:"after"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Before    int64  `json:"before"`
+	After     int64  `json:"after"`
 }
 
 func newGroupSeek(g *general) *cobra.Command {
@@ -43,7 +45,7 @@ func newGroupSeek(g *general) *cobra.Command {
 
 func (c *groupSeek) run(ctx context.Context, group string) error {
 	if c.to == "" {
-		return usagef("where to? give --to start, end, an offset or a time")
+		return command.Usagef("where to? give --to start, end, an offset or a time")
 	}
 	adm, done, err := c.admin(ctx)
 	if err != nil {
@@ -60,7 +62,7 @@ func (c *groupSeek) run(ctx context.Context, group string) error {
 	topics := c.topics
 	if len(topics) == 0 {
 		if topics = committed.Partitions().Topics(); len(topics) == 0 {
-			return advise(fmt.Errorf("group %s has no committed offsets", group), "name its topics with --topic")
+			return command.Advise(fmt.Errorf("group %s has no committed offsets", group), "name its topics with --topic")
 		}
 	}
 	if _, err := describeTopics(ctx, adm, topics); err != nil {
@@ -76,14 +78,14 @@ func (c *groupSeek) run(ctx context.Context, group string) error {
 		}
 	}
 	sought := []soughtOffset{}
-	t := &table{head: []string{"TOPIC", "PARTITION", "BEFORE", "AFTER"}}
+	t := &command.Table{Head: []string{"TOPIC", "PARTITION", "BEFORE", "AFTER"}}
 	for _, target := range targets.Offsets().Sorted() {
 		s := soughtOffset{Topic: target.Topic, Partition: target.Partition, Before: -1, After: target.At}
 		if before, ok := committed.Lookup(target.Topic, target.Partition); ok {
 			s.Before = before.At
 		}
 		sought = append(sought, s)
-		t.add(s.Topic, s.Partition, s.Before, s.After)
+		t.Add(s.Topic, s.Partition, s.Before, s.After)
 	}
 	return c.print(sought, t)
 }
@@ -109,7 +111,7 @@ func (c *groupSeek) targets(ctx context.Context, adm *kadm.Client, topics []stri
 	}
 	if n, err := strconv.ParseInt(c.to, 10, 64); err == nil {
 		if n < 0 {
-			return nil, usagef("--to is %d; an offset is 0 or more", n)
+			return nil, command.Usagef("--to is %d; an offset is 0 or more", n)
 		}
 		starts, err := listed(adm.ListStartOffsets(ctx, topics...))
 		if err != nil {
@@ -130,7 +132,7 @@ func (c *groupSeek) targets(ctx context.Context, adm *kadm.Client, topics []stri
 	}
 	at, err := parseTime(c.to)
 	if err != nil {
-		return nil, usage(fmt.Errorf("--to: %w; start, end and an offset are possible too", err))
+		return nil, command.Usage(fmt.Errorf("--to: %w; start, end and an offset are possible too", err))
 	}
 	return listed(adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...))
 }

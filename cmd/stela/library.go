@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/stela-db/stela/client"
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 // libraryConfig returns the Go client's configuration of both doors.
@@ -15,7 +16,7 @@ func (g *general) libraryConfig() client.Config {
 func (g *general) library() (*client.Client, error) {
 	cl, err := client.New(g.libraryConfig())
 	if err != nil {
-		return nil, usage(err)
+		return nil, command.Usage(err)
 	}
 	return cl, nil
 }

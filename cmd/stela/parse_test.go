@@ -103,18 +103,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-func TestOneLine(t *testing.T) {
-	for text, want := range map[string]string{
-		"Two\nlines. ":     "two lines",
-		"UNKNOWN_TOPIC: a": "UNKNOWN_TOPIC: a",
-		"HTTP is closed":   "HTTP is closed",
-		"already lower":    "already lower",
-		"":                 "",
-	} {
-		if got := oneLine(text); got != want {
-			t.Errorf("%q became %q, wanted %q", text, got, want)
-		}
-	}
+func TestExplain(t *testing.T) {
 	err := explain(errors.Join(errors.New("listen on 127.0.0.1:1"), syscall.EADDRINUSE))
 	if !strings.Contains(err.Error(), "choose another address") {
 		t.Errorf("no next step in %q", err)

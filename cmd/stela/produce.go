@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 // maxLineBytes is the longest line that produce and append read.
@@ -69,7 +71,7 @@ func compressionCodec(name string) (kgo.CompressionCodec, error) {
 	case "zstd":
 		return kgo.ZstdCompression(), nil
 	}
-	return kgo.NoCompression(), usagef("--compression is %q; use none, gzip, snappy, lz4 or zstd", name)
+	return kgo.NoCompression(), command.Usagef("--compression is %q; use none, gzip, snappy, lz4 or zstd", name)
 }
 
 func (c *produce) options() ([]kgo.Opt, error) {
@@ -142,7 +144,7 @@ func (c *produce) record(number int, line []byte) (*kgo.Record, error) {
 	if c.separator != "" {
 		key, value, ok := strings.Cut(string(line), c.separator)
 		if !ok {
-			return nil, advise(fmt.Errorf("line %d has no key separator %q", number, c.separator), "earlier lines were sent; correct the rest")
+			return nil, command.Advise(fmt.Errorf("line %d has no key separator %q", number, c.separator), "earlier lines were sent; correct the rest")
 		}
 		record.Key, record.Value = []byte(key), []byte(value)
 	}
@@ -158,7 +160,7 @@ func (c *produce) acknowledged(record *kgo.Record, err error) bool {
 	defer c.mu.Unlock()
 	if err != nil {
 		if errors.Is(err, kerr.MessageTooLarge) {
-			err = advise(err, "raise max.message.bytes of the topic or send less in one record")
+			err = command.Advise(err, "raise max.message.bytes of the topic or send less in one record")
 		}
 		if c.failed == nil {
 			c.failed = fmt.Errorf("produce to %s: %w", c.topic, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/stela-db/stela/client"
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type replay struct {
@@ -101,7 +102,7 @@ func (c *replay) end(ctx context.Context, cl *client.Client, topics []string) (c
 	}
 	cut, err := client.ParseCut(c.cut)
 	if err != nil {
-		return nil, usage(fmt.Errorf("--to: %w", err))
+		return nil, command.Usage(fmt.Errorf("--to: %w", err))
 	}
 	return cut, nil
 }

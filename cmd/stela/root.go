@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 // general holds the flags that every command has.
@@ -19,6 +21,9 @@ type general struct {
 const (
 	defaultBroker = "127.0.0.1:9092"
 	defaultHTTP   = "127.0.0.1:9644"
+
+	// environment begins the name of every variable that stands for a flag.
+	environment = "STELA_"
 
 	// answerTimeout bounds one question to a cluster.
 	answerTimeout = 15 * time.Second
@@ -50,34 +55,29 @@ command line wins over the environment, the environment over the file.`,
 	root.SetIn(t.In)
 	root.SetOut(t.Out)
 	root.SetErr(t.Err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return command.Usage(err) })
 	flags := root.PersistentFlags()
 	flags.String("config", "", "YAML `file` with flags as keys")
 	flags.StringSliceVarP(&g.Brokers, "brokers", "b", []string{defaultBroker}, "Kafka `addresses` of the cluster, comma separated")
 	flags.StringVar(&g.HTTP, "http", defaultHTTP, "HTTP `address` of a node")
 	flags.StringVarP(&g.Output, "output", "o", "table", "table, json or yaml")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := applySettings(cmd, g.Getenv); err != nil {
+		if err := command.ApplySettings(cmd, environment, g.Getenv); err != nil {
 			return err
 		}
-		return checkOutput(g.Output)
+		return command.CheckFormat(g.Output)
 	}
 	root.AddCommand(
 		newServe(g), newCluster(g), newDemo(g), newDemoRole(g), newTopic(g), newProduce(g), newConsume(g), newGroup(g),
 		newStream(g), newReplay(g), newDump(g), newVersion(g),
 	)
-	finish(root)
+	command.CheckArguments(root)
 	return root
 }
 
-// finish makes wrong arguments usage errors, everywhere.
-func finish(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error { return usage(check(cmd, args)) }
-	}
-	for _, child := range cmd.Commands() {
-		finish(child)
-	}
+// print writes value as the chosen format says; tables draw it for people.
+func (g *general) print(value any, tables ...*command.Table) error {
+	return command.Print(g.Out, g.Output, value, tables...)
 }
 
 // parent returns a command that only holds others.
@@ -92,14 +92,6 @@ func parent(use, short string, children ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-func checkOutput(output string) error {
-	switch output {
-	case "table", "json", "yaml":
-		return nil
-	}
-	return usagef("--output is %q; use table, json or yaml", strings.TrimSpace(output))
-}
-
 // onlyOne refuses more than one of some flags.
 func onlyOne(cmd *cobra.Command, names ...string) error {
 	var given []string
@@ -109,7 +101,7 @@ func onlyOne(cmd *cobra.Command, names ...string) error {
 		}
 	}
 	if len(given) > 1 {
-		return usagef("%s exclude each other; give one", strings.Join(given, " and "))
+		return command.Usagef("%s exclude each other; give one", strings.Join(given, " and "))
 	}
 	return nil
 }

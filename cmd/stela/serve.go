@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/server"
 )
 
@@ -80,7 +81,7 @@ in flight.`,
 
 // config turns the flags into the server's configuration.
 func (c *serve) config() (server.Config, error) {
-	logger, err := newLogger(c.Err, c.logLevel, c.logFormat)
+	logger, err := command.NewLogger(c.Err, c.logLevel, c.logFormat)
 	if err != nil {
 		return server.Config{}, err
 	}
@@ -107,7 +108,7 @@ func (c *serve) config() (server.Config, error) {
 	}
 	for name, value := range settings {
 		if known := server.BrokerConfigNames(); !slices.Contains(known, name) {
-			return config, advise(fmt.Errorf("--broker-config: unknown name %q", name), "did you mean %q?", nearest(name, known))
+			return config, command.Advise(fmt.Errorf("--broker-config: unknown name %q", name), "did you mean %q?", command.Nearest(name, known))
 		}
 		config.BrokerConfigs[name] = *value
 	}
@@ -122,7 +123,7 @@ func wrongSetting(flag string, err error) error {
 	if flag != "" {
 		err = fmt.Errorf("--%s: %w", flag, err)
 	}
-	return advise(err, "see 'stela serve --help'")
+	return command.Advise(err, "see 'stela serve --help'")
 }
 
 func (c *serve) run(ctx context.Context) error {
@@ -148,14 +149,13 @@ func (c *serve) run(ctx context.Context) error {
 
 // explainServe says what to do when a node does not start.
 func explainServe(err error) error {
-	var hinted *hint
 	switch {
-	case errors.As(err, &hinted):
+	case command.IsAdvised(err):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return advise(err, "look at it with 'stela dump'; nothing was changed")
+		return command.Advise(err, "look at it with 'stela dump'; nothing was changed")
 	case strings.Contains(err.Error(), "is in use by another process"):
-		return advise(err, "stop the other process or choose another --data")
+		return command.Advise(err, "stop the other process or choose another --data")
 	}
 	return err
 }

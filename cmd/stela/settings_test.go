@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 // settle parses a serve command line with a configuration file and an environment.
@@ -25,7 +27,7 @@ func settle(t *testing.T, file string, env map[string]string, args ...string) (*
 	if err := cmd.ParseFlags(rest); err != nil {
 		t.Fatal(err)
 	}
-	return cmd, applySettings(cmd, func(name string) (string, bool) { value, ok := env[name]; return value, ok })
+	return cmd, command.ApplySettings(cmd, environment, func(name string) (string, bool) { value, ok := env[name]; return value, ok })
 }
 
 func TestPrecedence(t *testing.T) {
@@ -111,18 +113,9 @@ func TestBadSettings(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %v, wanted %q", err, test.want)
 			}
-			if line := oneLine(explain(err).Error()); strings.Contains(line, "\n") {
+			if line := command.OneLine(explain(err).Error()); strings.Contains(line, "\n") {
 				t.Errorf("more than one line: %q", line)
 			}
 		})
-	}
-}
-
-func TestNearest(t *testing.T) {
-	names := []string{"data", "kafka", "http", "data-shards"}
-	for word, want := range map[string]string{"dat": "data", "atda": "data", "htpp": "http", "datashards": "data-shards", "": "data"} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("nearest to %q is %q, wanted %q", word, got, want)
-		}
 	}
 }

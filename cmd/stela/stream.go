@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stela-db/stela/client"
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 func newStream(g *general) *cobra.Command {
@@ -28,21 +29,21 @@ func parseExpected(text string) (client.Expected, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, usagef("--expect is %q; use any, none, exists or the version that the last event must have", text)
+		return 0, command.Usagef("--expect is %q; use any, none, exists or the version that the last event must have", text)
 	}
 	return client.Expected(n), nil
 }
 
 // printedEvent is an event as -o json and yaml show it.
 type printedEvent struct {
-	Version    int64             `json:"version" yaml:"version"`
-	ID         string            `json:"id" yaml:"id"`
-	Type       string            `json:"type" yaml:"type"`
-	Source     string            `json:"source" yaml:"source"`
-	Subject    string            `json:"subject,omitempty" yaml:"subject,omitempty"`
-	Time       string            `json:"time,omitempty" yaml:"time,omitempty"`
-	Extensions map[string]string `json:"extensions,omitempty" yaml:"extensions,omitempty"`
-	Data       any               `json:"data" yaml:"data"`
+	Version    int64             `json:"version"`
+	ID         string            `json:"id"`
+	Type       string            `json:"type"`
+	Source     string            `json:"source"`
+	Subject    string            `json:"subject,omitempty"`
+	Time       string            `json:"time,omitempty"`
+	Extensions map[string]string `json:"extensions,omitempty"`
+	Data       any               `json:"data"`
 }
 
 func printEvent(event client.Event) printedEvent {
@@ -75,22 +76,22 @@ func explainStream(err error) error {
 	switch {
 	case errors.As(err, &conflict):
 		if conflict.Actual < 0 {
-			return advise(err, "the stream has no event yet: use --expect none")
+			return command.Advise(err, "the stream has no event yet: use --expect none")
 		}
-		return advise(err, "read what came in between ('stela stream read'), decide again, and use --expect %d", conflict.Actual)
+		return command.Advise(err, "read what came in between ('stela stream read'), decide again, and use --expect %d", conflict.Actual)
 	case errors.Is(err, client.ErrNoStream):
-		return advise(err, "append its first event with 'stela stream append'")
+		return command.Advise(err, "append its first event with 'stela stream append'")
 	case errors.As(err, &refused) && refused.Status == 404:
-		return advise(err, "create the topic with 'stela topic create TOPIC -c eventstore.enable=true'")
+		return command.Advise(err, "create the topic with 'stela topic create TOPIC -c eventstore.enable=true'")
 	}
 	return err
 }
 
 // eventRow is one line of a table.
-func eventRow(t *table, event client.Event) {
+func eventRow(t *command.Table, event client.Event) {
 	at := ""
 	if !event.Time.IsZero() {
 		at = event.Time.UTC().Format("2006-01-02T15:04:05.000Z")
 	}
-	t.add(event.Version, at, event.Type, string(event.Data))
+	t.Add(event.Version, at, event.Type, string(event.Data))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stela-db/stela/client"
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type streamAppend struct {
@@ -25,11 +26,11 @@ type streamAppend struct {
 }
 
 type appendedEvents struct {
-	FirstVersion int64 `json:"firstVersion" yaml:"firstVersion"`
-	LastVersion  int64 `json:"lastVersion" yaml:"lastVersion"`
-	Partition    int32 `json:"partition" yaml:"partition"`
-	FirstOffset  int64 `json:"firstOffset" yaml:"firstOffset"`
-	Duplicate    bool  `json:"duplicate" yaml:"duplicate"`
+	FirstVersion int64 `json:"firstVersion"`
+	LastVersion  int64 `json:"lastVersion"`
+	Partition    int32 `json:"partition"`
+	FirstOffset  int64 `json:"firstOffset"`
+	Duplicate    bool  `json:"duplicate"`
 }
 
 func newStreamAppend(g *general) *cobra.Command {
@@ -78,8 +79,8 @@ func (c *streamAppend) run(ctx context.Context, topic, key string) error {
 	if err != nil {
 		return explainStream(err)
 	}
-	t := &table{head: []string{"VERSIONS", "PARTITION", "OFFSET", "NEW"}}
-	t.add(fmt.Sprintf("%d-%d", answer.FirstVersion, answer.LastVersion), answer.Partition, answer.FirstOffset, !answer.Duplicate)
+	t := &command.Table{Head: []string{"VERSIONS", "PARTITION", "OFFSET", "NEW"}}
+	t.Add(fmt.Sprintf("%d-%d", answer.FirstVersion, answer.LastVersion), answer.Partition, answer.FirstOffset, !answer.Duplicate)
 	return c.print(appendedEvents(answer), t)
 }
 
@@ -107,7 +108,7 @@ func (c *streamAppend) events(ctx context.Context) ([]client.Event, error) {
 		}
 	}
 	if len(data) == 0 {
-		return nil, usagef("nothing to append; give --data or lines on standard input")
+		return nil, command.Usagef("nothing to append; give --data or lines on standard input")
 	}
 	id := c.id
 	if id == "" {

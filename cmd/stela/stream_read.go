@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stela-db/stela/client"
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type streamRead struct {
@@ -19,8 +20,8 @@ type streamRead struct {
 }
 
 type readStream struct {
-	Version int64          `json:"version" yaml:"version"`
-	Events  []printedEvent `json:"events" yaml:"events"`
+	Version int64          `json:"version"`
+	Events  []printedEvent `json:"events"`
 }
 
 func newStreamRead(g *general) *cobra.Command {
@@ -48,12 +49,12 @@ const pieceEvents = 1000
 func (c *streamRead) run(ctx context.Context, topic, key string) error {
 	request := client.ReadRequest{From: max(c.from, 0), FromEnd: c.backward && c.from < 0, Backward: c.backward}
 	if c.limit < 0 {
-		return usagef("--limit is %d; use a positive number, or 0 for all", c.limit)
+		return command.Usagef("--limit is %d; use a positive number, or 0 for all", c.limit)
 	}
 	if c.until != "" {
 		until, err := parseTime(c.until)
 		if err != nil {
-			return usage(err)
+			return command.Usage(err)
 		}
 		request.Until = until
 	}
@@ -65,7 +66,7 @@ func (c *streamRead) run(ctx context.Context, topic, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	answer := readStream{Version: -1, Events: []printedEvent{}}
-	t := &table{head: []string{"VERSION", "TIME", "TYPE", "DATA"}}
+	t := &command.Table{Head: []string{"VERSION", "TIME", "TYPE", "DATA"}}
 	for c.limit == 0 || len(answer.Events) < c.limit {
 		request.Limit = pieceEvents
 		if c.limit > 0 {

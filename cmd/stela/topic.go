@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 func newTopic(g *general) *cobra.Command {
@@ -20,7 +22,7 @@ func parseAssignments(texts []string) (map[string]*string, error) {
 	for _, text := range texts {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok || name == "" {
-			return nil, usagef("%q is not name=value", text)
+			return nil, command.Usagef("%q is not name=value", text)
 		}
 		pairs[name] = &value
 	}

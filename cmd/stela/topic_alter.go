@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type topicAlter struct {
@@ -34,7 +36,7 @@ func newTopicAlter(g *general) *cobra.Command {
 
 func (c *topicAlter) run(ctx context.Context, names []string) error {
 	if c.partitions == 0 && len(c.set) == 0 && len(c.remove) == 0 {
-		return usagef("nothing to change; give --topic-config, --delete-config or --partitions")
+		return command.Usagef("nothing to change; give --topic-config, --delete-config or --partitions")
 	}
 	pairs, err := parseAssignments(c.set)
 	if err != nil {
@@ -74,9 +76,9 @@ func (c *topicAlter) run(ctx context.Context, names []string) error {
 			}
 		}
 	}
-	t := &table{head: []string{"TOPIC", "STATUS"}}
+	t := &command.Table{Head: []string{"TOPIC", "STATUS"}}
 	for _, name := range names {
-		t.add(name, "changed")
+		t.Add(name, "changed")
 	}
 	return c.print(map[string]any{"changed": names}, t)
 }

@@ -7,13 +7,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type createdTopic struct {
-	Topic      string `json:"topic" yaml:"topic"`
-	Partitions int32  `json:"partitions" yaml:"partitions"`
-	Replicas   int16  `json:"replicas" yaml:"replicas"`
-	Existed    bool   `json:"existed,omitempty" yaml:"existed,omitempty"`
+	Topic      string `json:"topic"`
+	Partitions int32  `json:"partitions"`
+	Replicas   int16  `json:"replicas"`
+	Existed    bool   `json:"existed,omitempty"`
 }
 
 type topicCreate struct {
@@ -63,7 +65,7 @@ func (c *topicCreate) run(ctx context.Context, names []string) error {
 		return fmt.Errorf("create topics: %w", err)
 	}
 	var created []createdTopic
-	t := &table{head: []string{"TOPIC", "PARTITIONS", "REPLICAS"}}
+	t := &command.Table{Head: []string{"TOPIC", "PARTITIONS", "REPLICAS"}}
 	for _, name := range names {
 		answer, ok := answers[name]
 		if !ok {
@@ -75,10 +77,10 @@ func (c *topicCreate) run(ctx context.Context, names []string) error {
 		}
 		created = append(created, createdTopic{Topic: name, Partitions: answer.NumPartitions, Replicas: answer.ReplicationFactor, Existed: existed})
 		if existed {
-			t.add(name, "was there already")
+			t.Add(name, "was there already")
 			continue
 		}
-		t.add(name, answer.NumPartitions, answer.ReplicationFactor)
+		t.Add(name, answer.NumPartitions, answer.ReplicationFactor)
 	}
 	return c.print(created, t)
 }

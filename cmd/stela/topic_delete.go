@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 func newTopicDelete(g *general) *cobra.Command {
@@ -22,13 +24,13 @@ func newTopicDelete(g *general) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("delete topics: %w", err)
 			}
-			t := &table{head: []string{"TOPIC", "STATUS"}}
+			t := &command.Table{Head: []string{"TOPIC", "STATUS"}}
 			for _, name := range args {
 				answer := answers[name]
 				if answer.Err != nil {
 					return fmt.Errorf("delete topic %s: %w", name, firstFailure(answer.Err, answer.ErrMessage))
 				}
-				t.add(name, "deleted")
+				t.Add(name, "deleted")
 			}
 			return g.print(map[string]any{"deleted": args}, t)
 		},

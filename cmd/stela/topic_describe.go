@@ -8,23 +8,25 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type describedTopic struct {
-	Topic      string               `json:"topic" yaml:"topic"`
-	ID         string               `json:"id" yaml:"id"`
-	Configs    map[string]string    `json:"configs" yaml:"configs"`
-	Partitions []describedPartition `json:"partitions" yaml:"partitions"`
+	Topic      string               `json:"topic"`
+	ID         string               `json:"id"`
+	Configs    map[string]string    `json:"configs"`
+	Partitions []describedPartition `json:"partitions"`
 }
 
 type describedPartition struct {
-	Partition   int32   `json:"partition" yaml:"partition"`
-	Leader      int32   `json:"leader" yaml:"leader"`
-	LeaderEpoch int32   `json:"leaderEpoch" yaml:"leaderEpoch"`
-	Replicas    []int32 `json:"replicas" yaml:"replicas"`
-	InSync      []int32 `json:"inSync" yaml:"inSync"`
-	FirstOffset int64   `json:"firstOffset" yaml:"firstOffset"`
-	NextOffset  int64   `json:"nextOffset" yaml:"nextOffset"`
+	Partition   int32   `json:"partition"`
+	Leader      int32   `json:"leader"`
+	LeaderEpoch int32   `json:"leaderEpoch"`
+	Replicas    []int32 `json:"replicas"`
+	InSync      []int32 `json:"inSync"`
+	FirstOffset int64   `json:"firstOffset"`
+	NextOffset  int64   `json:"nextOffset"`
 }
 
 func newTopicDescribe(g *general) *cobra.Command {
@@ -65,7 +67,7 @@ func (g *general) describeTopics(ctx context.Context, adm *kadm.Client, names []
 		return fmt.Errorf("read topic settings: %w", err)
 	}
 	var described []describedTopic
-	var tables []*table
+	var tables []*command.Table
 	for _, detail := range details {
 		topic := describedTopic{Topic: detail.Topic, ID: detail.ID.String(), Configs: map[string]string{}}
 		config, err := configs.On(detail.Topic, nil)
@@ -94,23 +96,23 @@ func (g *general) describeTopics(ctx context.Context, adm *kadm.Client, names []
 	return g.print(described, tables...)
 }
 
-func (d describedTopic) tables() []*table {
-	head := &table{}
-	head.add("topic", d.Topic)
-	head.add("id", d.ID)
+func (d describedTopic) tables() []*command.Table {
+	head := &command.Table{}
+	head.Add("topic", d.Topic)
+	head.Add("id", d.ID)
 	names := make([]string, 0, len(d.Configs))
 	for name := range d.Configs {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		head.add(name, d.Configs[name])
+		head.Add(name, d.Configs[name])
 	}
-	rows := &table{head: []string{"PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "FIRST", "NEXT"}}
+	rows := &command.Table{Head: []string{"PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "FIRST", "NEXT"}}
 	for _, p := range d.Partitions {
-		rows.add(p.Partition, p.Leader, p.LeaderEpoch, joinNumbers(p.Replicas), joinNumbers(p.InSync), p.FirstOffset, p.NextOffset)
+		rows.Add(p.Partition, p.Leader, p.LeaderEpoch, joinNumbers(p.Replicas), joinNumbers(p.InSync), p.FirstOffset, p.NextOffset)
 	}
-	return []*table{head, rows}
+	return []*command.Table{head, rows}
 }
 
 func joinNumbers(numbers []int32) string {

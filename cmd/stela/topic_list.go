@@ -2,12 +2,14 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type listedTopic struct {
-	Topic      string `json:"topic" yaml:"topic"`
-	Partitions int    `json:"partitions" yaml:"partitions"`
-	Replicas   int    `json:"replicas" yaml:"replicas"`
+	Topic      string `json:"topic"`
+	Partitions int    `json:"partitions"`
+	Replicas   int    `json:"replicas"`
 }
 
 func newTopicList(g *general) *cobra.Command {
@@ -27,14 +29,14 @@ func newTopicList(g *general) *cobra.Command {
 				return err
 			}
 			listed := []listedTopic{}
-			t := &table{head: []string{"TOPIC", "PARTITIONS", "REPLICAS"}}
+			t := &command.Table{Head: []string{"TOPIC", "PARTITIONS", "REPLICAS"}}
 			for _, detail := range details {
 				if detail.IsInternal {
 					continue
 				}
 				replicas := detail.Partitions.NumReplicas()
 				listed = append(listed, listedTopic{Topic: detail.Topic, Partitions: len(detail.Partitions), Replicas: replicas})
-				t.add(detail.Topic, len(detail.Partitions), replicas)
+				t.Add(detail.Topic, len(detail.Partitions), replicas)
 			}
 			return g.print(listed, t)
 		},

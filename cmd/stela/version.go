@@ -5,13 +5,15 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/stela-db/stela/cmd/internal/command"
 )
 
 type versionInfo struct {
-	Version  string `json:"version" yaml:"version"`
-	Commit   string `json:"commit" yaml:"commit"`
-	Go       string `json:"go" yaml:"go"`
-	Platform string `json:"platform" yaml:"platform"`
+	Version  string `json:"version"`
+	Commit   string `json:"commit"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
 }
 
 func newVersion(g *general) *cobra.Command {
@@ -22,11 +24,11 @@ func newVersion(g *general) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			info := currentVersion()
-			t := &table{}
-			t.add("version", info.Version)
-			t.add("commit", info.Commit)
-			t.add("go", info.Go)
-			t.add("platform", info.Platform)
+			t := &command.Table{}
+			t.Add("version", info.Version)
+			t.Add("commit", info.Commit)
+			t.Add("go", info.Go)
+			t.Add("platform", info.Platform)
 			return g.print(info, t)
 		},
 	}

@@ -47,6 +47,23 @@ func Advise(err error, format string, args ...any) error {
 	return &hint{err: err, next: fmt.Sprintf(format, args...)}
 }
 
+// IsAdvised reports whether err comes with a next step.
+func IsAdvised(err error) bool {
+	_, ok := errors.AsType[*hint](err)
+	return ok
+}
+
+// CheckArguments makes wrong arguments of cmd and of all commands below it mistakes in the
+// command line.
+func CheckArguments(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error { return Usage(check(cmd, args)) }
+	}
+	for _, child := range cmd.Commands() {
+		CheckArguments(child)
+	}
+}
+
 // Report writes err as one line of the named program and returns the exit status.
 // explain, if not nil, may add a next step to errors that come without one.
 func Report(w io.Writer, cmd *cobra.Command, err error, explain func(error) error) int {
@@ -62,8 +79,7 @@ func Report(w io.Writer, cmd *cobra.Command, err error, explain func(error) erro
 	}
 	var wrong *usageError
 	isWrong := errors.As(err, &wrong) || isUnknownCommand(err)
-	var hinted *hint
-	if explain != nil && !isWrong && !errors.As(err, &hinted) {
+	if explain != nil && !isWrong && !IsAdvised(err) {
 		err = explain(err)
 	}
 	line := OneLine(err.Error())

@@ -25,7 +25,7 @@ func ApplySettings(cmd *cobra.Command, prefix string, getenv func(string) (strin
 	if named, ok := getenv(prefix + "CONFIG"); ok && !cmd.Flag("config").Changed {
 		path = named
 	}
-	file, err := readConfig(path, flagNames(cmd.Root()))
+	file, err := readConfig(path, cmd.Root().Name(), flagNames(cmd.Root()))
 	if err != nil {
 		return err
 	}
@@ -100,12 +100,12 @@ type fileKey struct {
 	line   int
 }
 
-// readConfig reads the YAML file at path; no path is an empty file.
-func readConfig(path string, known []string) (map[string]fileKey, error) {
+// readConfig reads the YAML file at path; no path is an empty file. known are the keys it may have.
+func readConfig(path, program string, known []string) (map[string]fileKey, error) {
 	if path == "" {
 		return nil, nil
 	}
-	next := "write flags without dashes as keys, such as 'data: /var/lib/stela'"
+	next := fmt.Sprintf("write flags without dashes as keys, such as 'data: /var/lib/%s'", program)
 	if info, err := os.Stat(path); err == nil && info.Size() > maxConfigBytes {
 		return nil, Advise(fmt.Errorf("config file %s has %d bytes, at most %d are read", path, info.Size(), maxConfigBytes), "%s", next)
 	}
@@ -129,7 +129,7 @@ func readConfig(path string, known []string) (map[string]fileKey, error) {
 		name, node := top.Content[i], top.Content[i+1]
 		where := fmt.Sprintf("config file %s line %d", path, name.Line)
 		if !slices.Contains(known, name.Value) {
-			return nil, Advise(fmt.Errorf("%s: unknown key %q", where, name.Value), "did you mean %q?", nearest(name.Value, known))
+			return nil, Advise(fmt.Errorf("%s: unknown key %q", where, name.Value), "did you mean %q?", Nearest(name.Value, known))
 		}
 		if _, twice := keys[name.Value]; twice {
 			return nil, Advise(fmt.Errorf("%s: key %q for the second time", where, name.Value), "keep one of the two")
@@ -173,13 +173,13 @@ func scalars(node *yaml.Node) ([]string, error) {
 			pairs = append(pairs, node.Content[i].Value+"="+node.Content[i+1].Value)
 		}
 		return pairs, nil
-	case yaml.DocumentNode, yaml.AliasNode: // an alias of an alias
+	case yaml.DocumentNode, yaml.AliasNode: // a document or an alias of an alias
 	}
 	return nil, errors.New("not a value that a flag can take")
 }
 
-// nearest returns the candidate with the smallest edit distance to word.
-func nearest(word string, candidates []string) string {
+// Nearest returns the candidate with the smallest edit distance to word.
+func Nearest(word string, candidates []string) string {
 	best, distance := "", len(word)+64
 	for _, candidate := range candidates {
 		if d := editDistance(word, candidate); d < distance {
