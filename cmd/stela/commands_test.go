@@ -48,7 +48,7 @@ func TestCommands(t *testing.T) {
 		{line: "topic alter t -p 4 -c retention.ms=1000000", out: []string{"changed"}},
 		{line: "topic alter t --delete-config retention.ms", out: []string{"changed"}},
 		{line: "topic alter t -c retention.ms=soon", fails: "soon"},
-		{line: "topic describe t", out: []string{"PARTITION", "LEADER", "3          1"}},
+		{line: "topic describe t", out: []string{"PARTITION", "LEADER", "IN-SYNC", "OFFLINE", "3          1"}},
 		{line: "replay t --count", out: []string{"3\n"}},
 		{line: `replay t -q --key b -f %v\n`, out: []string{"2\n"}},
 		{line: "topic create ledger -c eventstore.enable=true", out: []string{"ledger"}},

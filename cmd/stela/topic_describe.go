@@ -25,6 +25,7 @@ type describedPartition struct {
 	LeaderEpoch int32   `json:"leaderEpoch"`
 	Replicas    []int32 `json:"replicas"`
 	InSync      []int32 `json:"inSync"`
+	Offline     []int32 `json:"offline"`
 	FirstOffset int64   `json:"firstOffset"`
 	NextOffset  int64   `json:"nextOffset"`
 }
@@ -87,7 +88,8 @@ func (g *general) describeTopics(ctx context.Context, adm *kadm.Client, names []
 			end, _ := ends.Lookup(detail.Topic, partition.Partition)
 			topic.Partitions = append(topic.Partitions, describedPartition{
 				Partition: partition.Partition, Leader: partition.Leader, LeaderEpoch: partition.LeaderEpoch,
-				Replicas: partition.Replicas, InSync: partition.ISR, FirstOffset: start.Offset, NextOffset: end.Offset,
+				Replicas: partition.Replicas, InSync: partition.ISR, Offline: append([]int32{}, partition.OfflineReplicas...),
+				FirstOffset: start.Offset, NextOffset: end.Offset,
 			})
 		}
 		described = append(described, topic)
@@ -108,13 +110,16 @@ func (d describedTopic) tables() []*command.Table {
 	for _, name := range names {
 		head.Add(name, d.Configs[name])
 	}
-	rows := &command.Table{Head: []string{"PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "FIRST", "NEXT"}}
+	rows := &command.Table{Head: []string{"PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "OFFLINE", "FIRST", "NEXT"}}
 	for _, p := range d.Partitions {
-		rows.Add(p.Partition, p.Leader, p.LeaderEpoch, joinNumbers(p.Replicas), joinNumbers(p.InSync), p.FirstOffset, p.NextOffset)
+		rows.Add(p.Partition, p.Leader, p.LeaderEpoch, joinNumbers(p.Replicas), joinNumbers(p.InSync), joinNumbers(p.Offline), p.FirstOffset, p.NextOffset)
 	}
 	return []*command.Table{head, rows}
 }
 
 func joinNumbers(numbers []int32) string {
+	if len(numbers) == 0 {
+		return "-"
+	}
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(numbers), " ", ","), "[]")
 }

@@ -43,6 +43,7 @@ type Broker struct {
 	cluster   *cluster
 	cleaner   *cleaner
 	producers producerIDs
+	replicas  *replicaWatch
 
 	mu     sync.Mutex // guards the change of shards, and closed
 	shards atomic.Pointer[[]*shard]
@@ -68,6 +69,7 @@ func New(config Config) (*Broker, error) {
 	b.shards.Store(new([]*shard))
 	b.cleaner = newCleaner(b)
 	b.cluster = newCluster(b)
+	b.replicas = newReplicaWatch(b)
 	streamDesk{b}.handleCalls()
 	return b, nil
 }

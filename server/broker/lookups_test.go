@@ -129,7 +129,7 @@ func TestPartitionLookUp(t *testing.T) {
 			_, err = n.Partition("t", number)
 			wantError(t, "unknown partition", err, ErrUnknownTopicOrPartition)
 		}
-		if node, epoch := n.Leader(p.ID()); node != 1 || epoch < 1 || n.Controller() != 1 || len(n.Replicas(p.ID())) != 1 || n.ClusterID() == "" {
+		if node, epoch := n.Leader(p.ID()); node != 1 || epoch < 1 || n.Controller() != 1 || len(n.Replicas(t.Context()).Nodes()) != 1 || n.ClusterID() == "" {
 			t.Errorf("leader %d epoch %d", node, epoch)
 		}
 	})

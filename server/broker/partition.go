@@ -285,6 +285,3 @@ func (b *Broker) ShardLeader(id record.Shard) (node int32, epoch int32) {
 	leader := s.group.Leader()
 	return leader.Node, leader.Term.Epoch()
 }
-
-// Replicas returns the nodes that keep a partition, sorted. The slice must not be changed.
-func (b *Broker) Replicas(partition record.Partition) []int32 { return b.nodes }

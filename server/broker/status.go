@@ -1,10 +1,6 @@
 package broker
 
-import (
-	"slices"
-
-	"github.com/stela-db/stela/log/record"
-)
+import "github.com/stela-db/stela/log/record"
 
 // A Status is what this node knows of the cluster's replication, for operators.
 type Status struct {
@@ -59,29 +55,4 @@ func (b *Broker) Status() Status {
 		status.Shards = append(status.Shards, shard)
 	}
 	return status
-}
-
-// maxInSyncLag is how many entries a follower may be behind and still count as in sync.
-const maxInSyncLag = 512
-
-// InSync returns those of a shard's replicas (nodes) that are reachable and close behind. Only the shard's
-// leader knows how far others are; elsewhere, being connected has to do.
-func (s *Status) InSync(id record.Shard, replicas []int32) []int32 {
-	nodes := make([]int32, 0, len(replicas))
-	for _, node := range replicas {
-		if node == s.Node || s.isConnected(node) && !s.isBehind(id, node) {
-			nodes = append(nodes, node)
-		}
-	}
-	return nodes
-}
-
-func (s *Status) isConnected(node int32) bool {
-	return slices.ContainsFunc(s.Peers, func(p PeerStatus) bool { return p.Node == node && p.Connected })
-}
-
-func (s *Status) isBehind(id record.Shard, node int32) bool {
-	return int(id) < len(s.Shards) && slices.ContainsFunc(s.Shards[id].Followers, func(f FollowerStatus) bool {
-		return f.Node == node && (f.Lag > maxInSyncLag || !f.Voter)
-	})
 }

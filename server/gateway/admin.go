@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/meta"
 )
 
@@ -32,6 +33,7 @@ type (
 		Leader      int32   `json:"leader"`
 		Epoch       int32   `json:"epoch"`
 		Replicas    []int32 `json:"replicas"`
+		InSync      []int32 `json:"inSync"`
 		FirstOffset int64   `json:"firstOffset"`
 		NextOffset  int64   `json:"nextOffset"`
 	}
@@ -78,23 +80,23 @@ func (s *Server) topics(r *request) error {
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	view := s.config.Broker.View()
+	view, replicas := s.config.Broker.View(), s.config.Broker.Replicas(r.ctx)
 	list := topicList{Topics: []topicBody{}}
 	if name, ok := query["name"]; ok {
 		topic := view.TopicByName(name)
 		if topic == nil {
 			return fmt.Errorf("topic %q: %w", clip(name), meta.ErrUnknownTopic)
 		}
-		list.Topics = append(list.Topics, s.describe(topic))
+		list.Topics = append(list.Topics, s.describe(topic, replicas))
 	} else {
 		for topic := range view.Topics() {
-			list.Topics = append(list.Topics, s.describe(topic))
+			list.Topics = append(list.Topics, s.describe(topic, replicas))
 		}
 	}
 	return answerValue(r, list)
 }
 
-func (s *Server) describe(topic *meta.Topic) topicBody {
+func (s *Server) describe(topic *meta.Topic, replicas *broker.Replicas) topicBody {
 	body := topicBody{
 		Name: topic.Name, ID: hex.EncodeToString(topic.ID[:]), CreatedAt: topic.Created.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 		EventStore: topic.Options.EventStore, Configs: topic.Configs, Partitions: make([]partitionBody, 0, len(topic.Partitions)),
@@ -107,7 +109,7 @@ func (s *Server) describe(topic *meta.Topic) topicBody {
 		leader, epoch := s.config.Broker.Leader(info.Partition)
 		body.Partitions = append(body.Partitions, partitionBody{
 			Partition: int32(i), Shard: int(info.Shard), Leader: leader, Epoch: epoch,
-			Replicas: s.config.Broker.Replicas(info.Partition), FirstOffset: int64(first), NextOffset: int64(next),
+			Replicas: replicas.Nodes(), InSync: replicas.InSync(info.Shard), FirstOffset: int64(first), NextOffset: int64(next),
 		})
 	}
 	return body

@@ -134,15 +134,17 @@ func (o *observer) cluster(tell metrics.Tell) {
 
 // partitions tells of the partitions that this node leads.
 func (o *observer) partitions(tell metrics.Tell) {
-	status := o.broker.Status()
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	replicas := o.broker.Replicas(ctx)
 	node := o.broker.Node()
 	for topic := range o.broker.View().Topics() {
 		for i, info := range topic.Partitions {
 			if leader, _ := o.broker.Leader(info.Partition); leader != node {
 				continue
 			}
-			p := partition{topic: topic.Name, number: strconv.Itoa(i), replicas: o.broker.Replicas(info.Partition)}
-			p.inSync = len(status.InSync(info.Shard, p.replicas))
+			p := partition{topic: topic.Name, number: strconv.Itoa(i), replicas: replicas.Nodes()}
+			p.inSync = len(replicas.InSync(info.Shard))
 			var ok bool
 			if p.first, p.next, ok = o.offsets(topic, int32(i)); ok {
 				o.partition(tell, &p, node)

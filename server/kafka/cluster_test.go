@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,12 +16,19 @@ import (
 // cluster runs three nodes in memory and returns the addresses of their Kafka listeners by node.
 func cluster(t testing.TB) map[int32]string {
 	t.Helper()
+	addresses, _ := clusterOf(t)
+	return addresses
+}
+
+// clusterOf is cluster with the nodes themselves.
+func clusterOf(t testing.TB) (map[int32]string, map[int32]*server.Server) {
+	t.Helper()
 	peers := map[int32]string{}
 	for id := range int32(3) {
 		peers[id+1] = freeAddress(t)
 	}
 	addresses := map[int32]string{}
-	var servers []*server.Server
+	servers := map[int32]*server.Server{}
 	for id := range int32(3) {
 		s, err := server.New(server.Config{
 			Node: id + 1, Data: "data", Storage: vfs.NewMem(), HTTP: "127.0.0.1:0", Cluster: peers[id+1], Peers: peers,
@@ -36,12 +44,12 @@ func cluster(t testing.TB) map[int32]string {
 			}
 		})
 		addresses[id+1] = s.Addresses().Kafka["PLAINTEXT"]
-		servers = append(servers, s)
+		servers[id+1] = s
 	}
-	for i, s := range servers {
-		waitFor(t, fmt.Sprintf("node %d", i+1), s.Ready)
+	for id, s := range servers {
+		waitFor(t, fmt.Sprintf("node %d", id), s.Ready)
 	}
-	return addresses
+	return addresses, servers
 }
 
 // waitFor asks until the answer is nil.
@@ -118,4 +126,39 @@ func TestOtherNodesNameTheLeader(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// Replicas in sync and offline are what they are, not what was assigned.
+func TestMetadataTellsWhichReplicasFollow(t *testing.T) {
+	addresses, servers := clusterOf(t)
+	ctx := patience(t)
+	c := client(t, addresses[1], kgo.DefaultProduceTopic("t"), kgo.AllowAutoTopicCreation())
+	if err := c.ProduceSync(ctx, kgo.StringRecord("x")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	metadata := kmsg.NewPtrMetadataRequest()
+	metadata.SetVersion(12)
+	expect := func(id int32, inSync, offline []int32) {
+		t.Helper()
+		conn := dialNode(t, addresses[id])
+		waitFor(t, fmt.Sprintf("replicas as node %d knows them", id), func() error {
+			out := ask(t, conn, metadata).(*kmsg.MetadataResponse)
+			if len(out.Topics) != 1 || len(out.Topics[0].Partitions) == 0 {
+				return fmt.Errorf("%+v", out)
+			}
+			for _, p := range out.Topics[0].Partitions {
+				if !slices.Equal(p.Replicas, []int32{1, 2, 3}) || !slices.Equal(p.ISR, inSync) || !slices.Equal(p.OfflineReplicas, offline) {
+					return fmt.Errorf("replicas %v, in sync %v, offline %v; wanted in sync %v, offline %v", p.Replicas, p.ISR, p.OfflineReplicas, inSync, offline)
+				}
+			}
+			return nil
+		})
+	}
+	expect(1, []int32{1, 2, 3}, []int32{})
+	expect(3, []int32{1, 2, 3}, []int32{})
+	if err := servers[2].Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect(1, []int32{1, 3}, []int32{2})
+	expect(3, []int32{1, 3}, []int32{2})
 }

@@ -16,7 +16,9 @@ import (
 //
 // Behaviour: brokers have the addresses of the listener through which the client came. Topics that do not exist are created when the
 // request allows it and the broker does; versions 0 to 3 cannot say and allow it. A partition without a leader is
-// LEADER_NOT_AVAILABLE. The controller is always among the brokers.
+// LEADER_NOT_AVAILABLE. The controller is always among the brokers. Replicas in sync are what the partition's leader said no
+// more than a second ago: those that are connected with it and had all it had within ten seconds. Offline are those
+// that neither it nor this node reaches.
 //
 // Versions: with 0 an empty list of topics means all, from 1 on null does; 9 is flexible; 10 tells topic ids, 12 takes them.
 
@@ -52,7 +54,7 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	if in.IncludeClusterAuthorizedOperations {
 		out.AuthorizedOperations = clusterOperations
 	}
-	m := metadataAnswer{request: r, in: in, brokers: brokers}
+	m := metadataAnswer{request: r, in: in, brokers: brokers, replicas: r.broker().Replicas(r.ctx)}
 	if in.Topics == nil || in.Version == 0 && len(in.Topics) == 0 {
 		for topic := range r.broker().View().Topics() {
 			out.Topics = append(out.Topics, m.topic(topic))
@@ -66,9 +68,10 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 }
 
 type metadataAnswer struct {
-	request *request
-	in      *kmsg.MetadataRequest
-	brokers []endpoint
+	request  *request
+	in       *kmsg.MetadataRequest
+	brokers  []endpoint
+	replicas *broker.Replicas
 }
 
 // wanted answers one topic of the request, which may have to be created.
@@ -133,9 +136,9 @@ func (m *metadataAnswer) topic(topic *meta.Topic) kmsg.MetadataResponseTopic {
 		number := topic.Partitions[i].Partition
 		p.Partition = int32(i)
 		p.Leader, p.LeaderEpoch = b.Leader(number)
-		p.Replicas = b.Replicas(number)
-		p.ISR = p.Replicas
-		p.OfflineReplicas = []int32{}
+		p.Replicas = m.replicas.Nodes()
+		p.ISR = m.replicas.InSync(topic.Partitions[i].Shard)
+		p.OfflineReplicas = m.replicas.Offline(topic.Partitions[i].Shard)
 		if !m.reachable(p.Leader) {
 			p.Leader = -1
 			p.ErrorCode = m.request.code(broker.ErrLeaderNotAvailable)
