@@ -43,13 +43,57 @@ func (s *Shard) Scan(from, through record.Index, visit func(info EntryInfo, tail
 			if tail, err = s.readTail(h, tail); err != nil {
 				return fmt.Errorf("scan entry %d of shard %d: %w", h.Index, s.number, err)
 			}
-			info := EntryInfo{Index: h.Index, Term: h.Term, Kind: h.Kind, Bytes: h.PayloadBytes, Position: h.Position}
-			if err := visit(info, tail); err != nil {
+			if err := visit(infoOf(h), tail); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func infoOf(h *segment.Header) EntryInfo {
+	return EntryInfo{Index: h.Index, Term: h.Term, Kind: h.Kind, Bytes: h.PayloadBytes, Position: h.Position}
+}
+
+// ScanSegment visits all entries of the shard that lie in one segment and are durable, in the order in which they were written:
+// also backfilled ones, those that are not committed yet, and those that were superseded. Tail and errors are as with Scan.
+func (s *Shard) ScanSegment(number int64, visit func(info EntryInfo, tail []byte) error) error {
+	for _, p := range s.log.writer.held(s.number) {
+		if p.number != number || p.held.Low == 0 {
+			continue
+		}
+		r, err := s.log.readers.get(number)
+		if err != nil {
+			return err
+		}
+		defer s.log.readers.put(r)
+		return s.visitPart(r, &p, visit)
+	}
+	return nil
+}
+
+func (s *Shard) visitPart(r *reader, p *heldPart, visit func(info EntryInfo, tail []byte) error) error {
+	var tail []byte
+	_, at := segment.Split(p.start)
+	_, to := segment.Split(p.end)
+	for c := segment.NewCursor(r.File, at, to); ; {
+		h, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Kind == segment.KindNote || h.IsMarker() || h.Shard != s.number {
+			continue
+		}
+		if tail, err = r.ReadTail(&h, tail); err != nil {
+			return fmt.Errorf("scan entry %d of shard %d: %w", h.Index, s.number, err)
+		}
+		if err := visit(infoOf(&h), tail); err != nil {
+			return err
+		}
+	}
 }
 
 func (s *Shard) readTail(h *segment.Header, dst []byte) ([]byte, error) {

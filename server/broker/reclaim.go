@@ -99,11 +99,14 @@ func (c *cleaner) isDead(number int64) (bool, error) {
 	return true, nil
 }
 
-// sums makes the sums of a segment in which a restart interrupted them, and keeps them.
+// sums makes the sums of a segment that has none in the index. Those that a restart interrupted are kept.
 func (c *cleaner) sums(s *shard, number int64) ([]index.SegmentPartition, error) {
 	value, ok, err := c.broker.config.Index.Get(s.id, segmentKey(number))
-	if err != nil || !ok {
+	if err != nil {
 		return nil, err
+	}
+	if !ok {
+		return s.sumUpUnknown(number)
 	}
 	since, err := parseIndex(value)
 	if err != nil {

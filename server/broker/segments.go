@@ -121,15 +121,7 @@ func (s *shard) sumUp(number int64, since record.Index) ([]index.SegmentPartitio
 			}
 			return nil
 		}
-		if len(b) == 0 {
-			return nil
-		}
-		tail, err := record.ParseTail(b)
-		if err != nil {
-			return err
-		}
-		sums.add(tail)
-		return nil
+		return sums.addEntry(e, b)
 	})
 	if err != nil && !errors.Is(err, done) {
 		return nil, fmt.Errorf("sum up segment %d: %w", number, err)
@@ -137,8 +129,31 @@ func (s *shard) sumUp(number int64, since record.Index) ([]index.SegmentPartitio
 	return sums.list(), nil
 }
 
+// sumUpUnknown makes the sums of one segment of which the index says nothing. Mostly the shard has no batches there. But the state
+// may also not know them yet: a node that catches up has entries in its log before it is told of their partitions.
+func (s *shard) sumUpUnknown(number int64) ([]index.SegmentPartition, error) {
+	sums := segmentSums{}
+	if err := s.broker.config.Log.Shard(s.id).ScanSegment(number, sums.addEntry); err != nil {
+		return nil, fmt.Errorf("sum up segment %d: %w", number, err)
+	}
+	return sums.list(), nil
+}
+
 // segmentSums are made from entries.
 type segmentSums map[record.Partition]*index.SegmentPartition
+
+// addEntry adds an entry of the log. Only commands, which are Raft's kind 0, hold batches.
+func (s segmentSums) addEntry(e log.EntryInfo, b []byte) error {
+	if e.Kind != 0 || len(b) == 0 {
+		return nil
+	}
+	tail, err := record.ParseTail(b)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	s.add(tail)
+	return nil
+}
 
 func (s segmentSums) add(tail record.Tail) {
 	for i := range tail.RowCount() {
