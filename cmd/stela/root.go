@@ -68,7 +68,7 @@ command line wins over the environment, the environment over the file.`,
 		return command.CheckFormat(g.Output)
 	}
 	root.AddCommand(
-		newServe(g), newCluster(g), newDemo(g), newDemoRole(g), newTopic(g), newProduce(g), newConsume(g), newGroup(g),
+		newServe(g), newCluster(g), newBench(g), newDemo(g), newDemoRole(g), newTopic(g), newProduce(g), newConsume(g), newGroup(g),
 		newStream(g), newReplay(g), newDump(g), newVersion(g),
 	)
 	command.CheckArguments(root)

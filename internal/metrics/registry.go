@@ -3,6 +3,7 @@ package metrics
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +65,9 @@ type series struct {
 func NewRegistry() *Registry {
 	r := &Registry{gatherer: prometheus.NewRegistry()}
 	r.gatherer.MustRegister(
-		collectors.NewGoCollector(),
+		// GC's share of the CPU is what a benchmark or an operator wants to know beyond the defaults.
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
+			collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/cpu/classes/gc/total:`)})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collector{r},
 	)
