@@ -35,7 +35,8 @@ type connection struct {
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
 	pending []*produceAnswer // Produce requests not yet answered, in order
-	busy    bool             // another request runs, or its answer is being written
+	alarm   alarm
+	busy    bool // another request runs, or its answer is being written
 	ended   bool
 }
 
@@ -73,6 +74,7 @@ func (c *connection) run() {
 func (c *connection) close() {
 	c.mu.Lock()
 	c.ended = true
+	c.alarm.stop()
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	c.cancel()

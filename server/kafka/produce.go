@@ -14,7 +14,8 @@ import (
 //
 // Behaviour: each partition's records are exactly one batch of format 2, read from the socket straight into the frame in which it is
 // stored, its CRC checked once. acks 1 means the same as acks -1: committed. acks 0 gets no answer; a failure
-// then closes the connection, as in Kafka, so that the client looks for the leader.
+// then closes the connection, as in Kafka, so that the client looks for the leader. A batch about which nothing is
+// decided within the request's timeout (see patience) is REQUEST_TIMED_OUT; what becomes of it is open.
 //
 // Versions: 9 is flexible; 8 adds the records to blame; 10 adds the present leader to NOT_LEADER (KIP-951). Versions 0 to
 // 2 are told by ApiVersions but not served (see table).
@@ -78,6 +79,7 @@ func (c *connection) produce(api *api, h header) error {
 		return fmt.Errorf("produce version %d: %w", h.version, err)
 	}
 	answer.began = time.Now()
+	c.grant(answer)
 	answer.finish()
 	return nil
 }
@@ -100,7 +102,8 @@ func (p *producing) decode() error {
 	if err != nil {
 		return err
 	}
-	p.answer.acks = int16(binary.BigEndian.Uint16(fixed)) // the timeout follows: the broker answers within bounds of its own
+	p.answer.acks = int16(binary.BigEndian.Uint16(fixed))
+	p.answer.patience = patience(int32(binary.BigEndian.Uint32(fixed[2:])))
 	topics, err := p.arrayLength(p.least(2, 4))
 	if err != nil {
 		return err

@@ -15,10 +15,15 @@ type produceAnswer struct {
 	version     int16
 	acks        int16
 	correlation int32
-	began       time.Time // when the last byte was read
+	patience    time.Duration // how long the client waits
+	began       time.Time     // when the last byte was read
 	topics      []*producedTopic
 	open        atomic.Int32 // batches without a result, and the reader while it decodes
-	ready       bool         // guarded by the connection's mutex
+
+	// Guarded by the connection's mutex:
+	due     time.Time // when the client ceases to wait; zero: not yet known, or nothing is open
+	ready   bool
+	expired bool // it became ready because due has passed: results still come, and nobody reads them
 }
 
 // producedTopic is one topic of a request. Its partitions lie in pieces, so that the broker may write results
@@ -39,6 +44,7 @@ type producedPartition struct {
 	batchBytes int32
 	records    int32
 	result     broker.ProduceResult
+	decided    atomic.Bool // result is there
 }
 
 func (a *produceAnswer) addTopic(name string) *producedTopic {
@@ -62,11 +68,13 @@ func (t *producedTopic) add(answer *produceAnswer, index int32, more int) *produ
 // refuse answers a partition whose batch does not go to the broker.
 func (p *producedPartition) refuse(err error) {
 	p.result = broker.ProduceResult{Err: err, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1}
+	p.decided.Store(true)
 }
 
 // done takes the broker's result.
 func (p *producedPartition) done(result broker.ProduceResult) {
 	p.result = result
+	p.decided.Store(true)
 	p.answer.finish()
 }
 
@@ -78,7 +86,7 @@ func (a *produceAnswer) finish() {
 	c := a.connection
 	c.mu.Lock()
 	a.ready = true
-	if c.pending[0] == a {
+	if len(c.pending) > 0 && c.pending[0] == a {
 		c.changed.Broadcast()
 	}
 	c.mu.Unlock()
@@ -120,6 +128,9 @@ func (a *produceAnswer) append(dst []byte) ([]byte, error) {
 
 func (a *produceAnswer) appendPartition(out *answerWriter, r *request, topic *producedTopic, p *producedPartition, leaders *leaderHints) {
 	result := &p.result
+	if a.expired && !p.decided.Load() {
+		result = &broker.ProduceResult{Err: errUndecided, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1}
+	}
 	code := r.code(result.Err)
 	if code == 0 && p.batchBytes > 0 {
 		counters := a.connection.server.metrics.Topic(topic.name)

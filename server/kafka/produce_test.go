@@ -74,11 +74,13 @@ func fakeProduce(t testing.TB, s *Server, stream []byte) (answers [][]byte, batc
 	return answers, batches, err
 }
 
-// batchOf returns a batch of one record.
-func batchOf(t testing.TB, value string) []byte {
+// batchOf returns a batch of a record for each value.
+func batchOf(t testing.TB, values ...string) []byte {
 	t.Helper()
 	b := record.NewBuilder()
-	b.Add(1000, nil, []byte(value), nil)
+	for _, value := range values {
+		b.Add(1000, nil, []byte(value), nil)
+	}
 	out, err := b.AppendBatch(nil, nil)
 	if err != nil {
 		t.Fatal(err)
