@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stela-db/stela/log"
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/replication/transport"
 )
 
 func smallWindow(config *Config) { config.SnapshotEntries, config.TrailingEntries = 10, 2 }
@@ -114,6 +116,25 @@ func TestWipedNodeFetchesLongLog(t *testing.T) {
 		if m := n.disk.machine(1); m.visited < 80 {
 			t.Errorf("restored from %d entries", m.visited)
 		}
+	})
+}
+
+// What is known of a follower's next entries may have been removed by retention since: that is not the end of what there is.
+func TestFetchGoesOnAfterRemovedEntries(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		c.startAll()
+		c.agree(1, c.fill(1, "text", 5, nil))
+		n := c.nodes[1]
+		g := n.node.Group(1)
+		through := g.Status().Commit
+		removed := log.EntryInfo{Index: 2, Term: 1, Bytes: 10, Position: 99 << 30}
+		g.serves[7] = &served{infos: []log.EntryInfo{removed}, through: through}
+		entries, err := g.fetch(t.Context(), transport.Peer{Node: 7}, 2, through, 1<<20)
+		if err != nil || len(entries) == 0 || entries[len(entries)-1].Index != uint64(through) {
+			t.Errorf("%d entries up to %d, %v", len(entries), through, err)
+		}
+		transport.ReleaseAll(entries)
 	})
 }
 

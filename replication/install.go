@@ -232,10 +232,24 @@ func (g *Group) fetch(ctx context.Context, peer transport.Peer, from, through re
 		return nil, ctx.Err()
 	}
 	defer func() { <-g.serving }()
-	infos, err := g.lookUp(peer.Node, from, through)
-	if err != nil {
-		return nil, err
+	for {
+		infos, err := g.lookUp(peer.Node, from, through)
+		if err != nil {
+			return nil, err
+		}
+		entries, err := g.pinSome(infos, through, bytes)
+		if err != nil {
+			return nil, fmt.Errorf("read entries for node %d: %w", peer.Node, err)
+		}
+		if len(entries) > 0 || len(infos) == 0 {
+			return entries, nil
+		}
+		from = infos[len(infos)-1].Index + 1 // retention has just removed all of these
 	}
+}
+
+// pinSome returns the entries that are still there, at least one if there is any, else up to so many bytes.
+func (g *Group) pinSome(infos []log.EntryInfo, through record.Index, bytes int) ([]transport.Entry, error) {
 	var entries []transport.Entry
 	size := 0
 	for _, info := range infos {
@@ -244,16 +258,16 @@ func (g *Group) fetch(ctx context.Context, peer transport.Peer, from, through re
 			break
 		}
 		e := transport.Entry{Index: uint64(info.Index), Term: uint64(info.Term), Kind: raft.LogType(info.Kind)}
+		var err error
 		if info.Bytes > 0 {
 			e.Payload, e.Frame, err = g.log.PinAt(info)
 		}
 		if errors.Is(err, log.ErrNotFound) { // retention has just removed it
-			err = nil
 			continue
 		}
 		if err != nil {
 			transport.ReleaseAll(entries)
-			return nil, fmt.Errorf("read entry %d for node %d: %w", info.Index, peer.Node, err)
+			return nil, err
 		}
 		entries = append(entries, e)
 	}
