@@ -132,11 +132,15 @@ func (f *fetching) decode(in *fields) {
 	case version >= 12:
 		least = 3
 	}
-	for range in.count(least) {
-		f.topic(in)
+	topics := in.count(least)
+	if topics > maxPartitions {
+		in.fail("%d topics, limit %d", topics, maxPartitions)
+	}
+	for range topics {
 		if in.bad != nil {
 			return
 		}
+		f.topic(in)
 	}
 	if version >= 7 {
 		f.forgotten(in, least)

@@ -66,7 +66,7 @@ const (
 	memoryFloor  = 64 << 10
 	memoryFactor = 24
 	memoryMost   = 64 << 20
-	// maxPartitions bounds the partitions of one Produce or Fetch request.
+	// maxPartitions bounds the partitions of one Produce or Fetch request, and its topics, which may have none.
 	maxPartitions = 100_000
 	// handOver is how many bytes of batches are collected before they go to the broker.
 	handOver = 1 << 20

@@ -108,6 +108,9 @@ func (p *producing) decode() error {
 	if err != nil {
 		return err
 	}
+	if topics > maxPartitions {
+		return fmt.Errorf("%d topics, limit %d: %w", topics, maxPartitions, errMalformed)
+	}
 	for range topics {
 		if err := p.topic(); err != nil {
 			return err
