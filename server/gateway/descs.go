@@ -26,7 +26,7 @@ type clusterDescs struct {
 }
 
 type groupDescs struct {
-	groupMembers, groupCommitted, groupLag, groupLagMax *metrics.Desc
+	groupMembers, groupCommitted, groupLag, groupLagMax, groupLeftOut *metrics.Desc
 }
 
 type exporterDescs struct {
@@ -50,8 +50,9 @@ func newDescs() descs {
 	}, groupDescs: groupDescs{
 		groupMembers:   gauge("stela_kafka_consumer_group_consumers", "Members of the group.", "group"),
 		groupCommitted: gauge("stela_kafka_consumer_group_committed_offset", "Committed offset.", "group", "topic", "partition"),
-		groupLag:       gauge("stela_kafka_consumer_group_lag", "Records after the committed offsets, of all partitions.", "group"),
-		groupLagMax:    gauge("stela_kafka_consumer_group_lag_max", "Records after the committed offset of the partition that is farthest behind.", "group"),
+		groupLag:       gauge("stela_kafka_consumer_group_lag", "Records after the committed offsets, of all of the topic's partitions.", "group", "topic"),
+		groupLagMax:    gauge("stela_kafka_consumer_group_lag_max", "Records after the committed offset of the topic's partition that is farthest behind.", "group", "topic"),
+		groupLeftOut:   gauge("stela_kafka_consumer_group_series_left_out", "Groups, topics and partitions of groups that are not told because there are too many.", "of"),
 	}, exporterDescs: newExporterDescs()}
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/stela-db/stela/internal/metrics"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/server/broker"
-	"github.com/stela-db/stela/server/group"
 	"github.com/stela-db/stela/server/meta"
 )
 
@@ -180,58 +179,6 @@ func (o *observer) partition(tell metrics.Tell, p *partition, leader int32) {
 	tell(o.desc.exporterReplicas, float64(len(p.replicas)), p.topic, p.number)
 	tell(o.desc.exporterInSync, float64(p.inSync), p.topic, p.number)
 	tell(o.desc.exporterUnder, under, p.topic, p.number)
-}
-
-// groups tells of the groups that this node coordinates.
-func (o *observer) groups(tell metrics.Tell) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	answer, err := o.broker.Group(ctx, "", &group.List{})
-	listing, ok := answer.(*group.Listing)
-	if err != nil || !ok || listing == nil {
-		return
-	}
-	for _, listed := range listing.Groups {
-		if ctx.Err() != nil {
-			return
-		}
-		o.group(ctx, tell, listed.Group)
-	}
-}
-
-func (o *observer) group(ctx context.Context, tell metrics.Tell, name string) {
-	if answer, err := o.broker.Group(ctx, name, &group.Describe{Group: name}); err == nil {
-		if description, ok := answer.(*group.Description); ok && description != nil {
-			tell(o.desc.groupMembers, float64(len(description.Members)), name)
-			tell(o.desc.exporterMembers, float64(len(description.Members)), name)
-		}
-	}
-	answer, err := o.broker.Group(ctx, name, &group.OffsetFetch{Group: name, All: true})
-	offsets, ok := answer.(*group.FetchResult)
-	if err != nil || !ok || offsets == nil {
-		return
-	}
-	var sum, most int64
-	for _, topic := range offsets.Topics {
-		known := o.broker.View().TopicByName(topic.Name)
-		if known == nil {
-			continue
-		}
-		for _, p := range topic.Partitions {
-			_, next, ok := o.offsets(known, p.Index)
-			if !ok || p.Offset < 0 {
-				continue
-			}
-			lag := max(0, int64(next-p.Offset))
-			sum, most = sum+lag, max(most, lag)
-			number := number(p.Index)
-			tell(o.desc.groupCommitted, float64(p.Offset), name, topic.Name, number)
-			tell(o.desc.exporterGroupOffset, float64(p.Offset), name, topic.Name, number)
-			tell(o.desc.exporterGroupLag, float64(lag), name, topic.Name, number)
-		}
-	}
-	tell(o.desc.groupLag, float64(sum), name)
-	tell(o.desc.groupLagMax, float64(most), name)
 }
 
 func number[N ~int32 | ~uint8](n N) string { return strconv.FormatInt(int64(n), 10) }
