@@ -327,6 +327,9 @@ func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
 	return bytes, from - 1, nil
 }
 
+// errBrokenTransfer says that a snapshot arrived broken and that nothing was changed.
+var errBrokenTransfer = errors.New("the transfer arrived broken")
+
 // install replaces the group's raft by one that begins on the snapshot.
 func (j *job) install(path string) error {
 	g := j.group
@@ -339,7 +342,7 @@ func (j *job) install(path string) error {
 	g.running.Store(nil)
 	in.close()
 	err := j.replace(in, path)
-	if err == nil || errors.Is(err, record.ErrCorrupt) {
+	if err == nil || errors.Is(err, errBrokenTransfer) {
 		// A file that arrived broken has changed nothing: raft goes on as it was.
 		if failed := g.run(raft.Configuration{}); failed != nil {
 			g.node.fatal(failed)
@@ -360,7 +363,7 @@ func (j *job) replace(in *instance, path string) error {
 	meta, err := g.snapshots.adopt(path)
 	if err != nil {
 		if errors.Is(err, record.ErrCorrupt) { // a transfer, not somebody's data: fetch it again
-			err = errors.Join(err, g.snapshots.fs.Remove(path))
+			err = errors.Join(fmt.Errorf("%w: %w", errBrokenTransfer, err), g.snapshots.fs.Remove(path))
 		}
 		return err
 	}

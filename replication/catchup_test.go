@@ -55,6 +55,35 @@ func TestFarBehindFollower(t *testing.T) {
 	})
 }
 
+// TestCorruptionWhileInstalling ends the node whose machine finds its data damaged when it goes over to a snapshot: raft must
+// not begin at the snapshot over half a state.
+func TestCorruptionWhileInstalling(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.fill(1, "before", 25, nil)
+		c.agree(1, want)
+		n := c.nodes[2]
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		want = c.large(1, "meanwhile", 20, want)
+		n.start()
+		n.disk.machine(1).damage(fmt.Errorf("what is between is missing: %w", record.ErrCorrupt))
+		eventually(t, "the node is told to end", time.Minute, func() error {
+			if n.fatalError() == nil {
+				return errors.New("it goes on")
+			}
+			return nil
+		})
+		if in := n.node.Group(1).current(); in != nil {
+			t.Error("raft runs on a machine that was not restored")
+		}
+		n.disk.machine(1).damage(nil)
+		n.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		n.start()
+		c.agree(1, want)
+	})
+}
+
 // sameLogs compares what the nodes' logs retain, payload included.
 func (c *testCluster) sameLogs(shard record.Shard) {
 	c.t.Helper()

@@ -38,7 +38,8 @@ type listMachine struct {
 	led      record.Term
 	leads    int
 	restores int
-	visited  int // entries that the last Restore was shown
+	visited  int   // entries that the last Restore was shown
+	broken   error // what Restore returns, late
 }
 
 func (m *listMachine) Apply(entries []Committed) []error {
@@ -135,9 +136,19 @@ func (m *listMachine) Restore(state io.Reader, at record.Index, entries func(fun
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.broken != nil {
+		return m.broken
+	}
 	m.texts, m.applied, m.visited = texts, at, visited
 	m.restores++
 	return nil
+}
+
+// damage has Restore return err.
+func (m *listMachine) damage(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = err
 }
 
 func (m *listMachine) Lead(term record.Term) {
