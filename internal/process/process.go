@@ -34,6 +34,9 @@ type Config struct {
 	Env  []string // all variables as "name=value"; nil is Environment()
 	Dir  string   // working directory; empty is the parent's
 
+	// Credential is whom the child runs as, which only root may choose; nil is the parent's.
+	Credential *syscall.Credential
+
 	// Output takes standard output and error, whole lines only, each behind
 	// Prefix. Several children may share it: one line is one Write, and writes of
 	// one child do not overlap. nil throws them away.
@@ -78,6 +81,7 @@ func Start(config Config) (*Process, error) {
 		cmd.Env = Environment()
 	}
 	cmd.SysProcAttr = attributes()
+	cmd.SysProcAttr.Credential = config.Credential
 	p := &Process{cmd: cmd, lines: &lineWriter{out: config.Output, prefix: config.Prefix}, done: make(chan struct{})}
 	if config.Output != nil {
 		cmd.Stdout, cmd.Stderr = p.lines, p.lines
