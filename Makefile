@@ -29,7 +29,7 @@ STEPS := vet tidy module lint cross race simulation fuzzing process smoke
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## build bin/stela and bin/shop
@@ -48,6 +48,7 @@ check: ## the quick part: vet, style, module, lint, and tests without the race d
 vet: ## go vet
 	$(GO) vet ./...
 	$(GO) -C internal/clients vet ./...
+	$(GO) -C bench/peers vet ./...
 
 .PHONY: tidy
 tidy: ## the house rules: layers, sizes, wording, docs
@@ -57,6 +58,7 @@ tidy: ## the house rules: layers, sizes, wording, docs
 module: ## go.mod and go.sum say what is used, and no more
 	$(GO) mod tidy -diff
 	$(GO) -C internal/clients mod tidy -diff
+	$(GO) -C bench/peers mod tidy -diff
 	$(GO) -C internal/tools mod tidy -diff
 	$(GO) mod verify
 
@@ -64,12 +66,14 @@ module: ## go.mod and go.sum say what is used, and no more
 lint: ## golangci-lint, built from internal/tools
 	$(LINT) run --allow-serial-runners ./...
 	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint run --allow-serial-runners --config ../../.golangci.yml ./...
+	cd bench/peers && $(GO) tool -modfile=../../internal/tools/go.mod golangci-lint run --allow-serial-runners --config ../../.golangci.yml ./...
 
 .PHONY: fmt
 fmt: ## format all code, and write it in the newest dialect, as lint wants it
 	$(LINT) run --allow-serial-runners --fix --enable-only modernize,gci,gofumpt,misspell ./... || true
 	$(LINT) fmt ./...
 	cd internal/clients && $(GO) tool -modfile=../tools/go.mod golangci-lint fmt --config ../../.golangci.yml ./...
+	cd bench/peers && $(GO) tool -modfile=../../internal/tools/go.mod golangci-lint fmt --config ../../.golangci.yml ./...
 
 .PHONY: cross
 cross: ## compile for every platform
@@ -81,10 +85,12 @@ cross: ## compile for every platform
 .PHONY: quick
 quick:
 	$(GO) test -timeout 5m $(RACE)
+	$(GO) -C bench/peers test -timeout 5m ./...
 
 .PHONY: race
 race: ## unit tests under the race detector
 	$(GO) test -race -timeout 8m $(RACE)
+	$(GO) -C bench/peers test -race -timeout 5m ./...
 
 .PHONY: simulation
 simulation:
@@ -114,6 +120,10 @@ smoke: ## kcat, kafkajs, librdkafka, franz-go and sarama against three processes
 .PHONY: bench
 bench: ## the benchmarks of all packages, six times each, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 $$($(GO) list ./... | grep -v -e /cmd/ -e /internal/simtest)
+
+.PHONY: bench-peers
+bench-peers: ## install what Stela is benchmarked beside: Kafka, NATS, PostgreSQL
+	@GO='$(GO)' bench/peers/install
 
 .PHONY: clean
 clean: ## remove what was built

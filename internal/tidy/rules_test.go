@@ -24,6 +24,7 @@ var layers = map[string][]string{
 	"client":           {},
 	"services":         {"client"},
 	"bench":            {"client"},
+	"bench/peers":      {},
 	"cmd":              {"server", "client", "services", "bench", "log", "log/record", "log/segment", "log/index"},
 	"internal":         {},
 	"internal/simtest": {"client", "log", "log/record", "replication", "server", "server/broker", "server/meta"},
@@ -54,6 +55,8 @@ var homes = map[string][]string{
 	"github.com/google/uuid":                  {"client", "services", "cmd"},
 	"golang.org/x/sys":                        {"log", "cmd", "bench"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
+	"github.com/nats-io/nats.go":              {"bench/peers"},
+	"github.com/jackc/pgx/v5":                 {"bench/peers"},
 	// Of the standard library: our folder is called log, and slog is passed in.
 	"log":    {},
 	"unsafe": {},
