@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"slices"
 	"strings"
@@ -55,6 +56,9 @@ func (p *Program) Version(ctx context.Context) (string, error) {
 	out, err := cmd.Output()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok && len(failed.Stderr) > 0 {
 		return "", errors.New(strings.TrimSpace(string(failed.Stderr)))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("its program is not installed (%s): %w", installPeers, err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("run %s: %w", p.Path, err)

@@ -27,9 +27,9 @@ func benchPeers() []*bench.Peer {
 		// Removed topics make room at once: the runs of a minute need not all fit on the disk.
 		"--retention-check", "2s", "--auto-create=false", "--log-level", "warn",
 	}}
-	return []*bench.Peer{
+	return append([]*bench.Peer{
 		{Name: "stela", Durability: "synced by a majority", System: stela},
-	}
+	}, bench.Others(bench.PeersDir())...)
 }
 
 // benchPeersNamed returns the peers of these names; "all" is all of them.
