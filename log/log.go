@@ -9,18 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/log/segment"
 )
 
-// FS is the file system that everything here goes through.
-type FS = vfs.FS
-
-// OSFS returns the operating system's file system.
-func OSFS() FS { return vfs.Default }
+// HeaderBytes is the room before an entry's payload that Append writes to, in bytes: what frame.Pool.GetAfter is to
+// be asked for, so that the entry is written as it lies.
+const HeaderBytes = segment.HeaderBytes
 
 // CorruptError says that stored bytes are not what they should be: file, offset, wanted, found.
 type CorruptError = segment.CorruptError
@@ -46,6 +42,7 @@ type Config struct {
 	SegmentBytes int64         // 64 KiB to 1 GiB, 0 for 64 MiB
 	TailBytes    int64         // memory for the newest entries' frames of all shards, 0 for 32 MiB
 	Pool         *frame.Pool   // where frames come from
+	Direct       bool          // write past the system's page cache, where the file system lets us
 	Logger       *slog.Logger  // nil: silent
 	Fatal        func(error)   // called once, on a goroutine of its own, after a write or sync failed or hung: end the process
 	HangTimeout  time.Duration // after which a call to the disk counts as hung, 0 for 2 s
@@ -87,6 +84,7 @@ type Log struct {
 	removed *removals
 	failing failing
 	stats   counters
+	direct  atomic.Bool // writes go past the page cache: wanted, and not refused so far
 
 	mu     sync.Mutex // guards shards
 	shards map[record.Shard]*Shard
@@ -111,6 +109,7 @@ func Open(config Config) (*Log, error) {
 
 		removing: make(chan struct{}, 1),
 	}
+	l.direct.Store(config.Direct)
 	if err := l.open(); err != nil {
 		l.readers.close()
 		return nil, fmt.Errorf("open log %s: %w", config.Dir, err)
@@ -137,20 +136,27 @@ func (l *Log) open() error {
 	if err := r.run(); err != nil {
 		return errors.Join(err, l.removed.stable.Close(), lock.Close())
 	}
+	var active *output
+	if r.file != nil {
+		if active, err = l.output(r.file); err != nil {
+			return errors.Join(err, r.file.Close(), l.removed.stable.Close(), lock.Close())
+		}
+	}
 	l.lock = lock
-	l.start(&r)
+	l.start(&r, active)
 	return nil
 }
 
 // start begins to write where recovery says.
-func (l *Log) start(r *recovery) {
+func (l *Log) start(r *recovery, active *output) {
 	w := &writer{
 		log:    l,
 		done:   make(chan struct{}),
 		guard:  &watchdog{timeout: l.config.HangTimeout, fail: l.fail},
 		stats:  &l.stats,
 		layout: layout{end: r.end, seal: r.seal, number: r.number, hinted: r.hinted, parts: r.parts, marks: map[record.Shard]*mark{}},
-		file:   r.file,
+		file:   active,
+		gather: newGatherer(),
 	}
 	w.wake, w.synced = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
 	w.durable.Store(int64(r.end))
@@ -161,7 +167,7 @@ func (l *Log) start(r *recovery) {
 		s.applied.Store(uint64(found.applied))
 		w.marks[number] = &mark{shard: s, first: s.window.begin(), last: s.window.last(), held: found.held}
 	}
-	w.next = newPreparer(&l.config, w.number+1)
+	w.next = newPreparer(l, w.number+1)
 	go w.run() // until Close
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -215,7 +221,9 @@ func (l *Log) wakeAll() {
 // Stats are counters since Open and a few gauges.
 type Stats struct {
 	Syncs, Writes    int64         // calls to the disk
-	BytesWritten     int64         // padding that was not written is not counted
+	BytesWritten     int64         // of segments, heads and padding included
+	BytesZeroed      int64         // written to segments before their records, so that these change no metadata
+	Direct           bool          // gauge: writes go past the page cache
 	Records          int64         // entries and markers written
 	SyncTime         time.Duration // spent in Syncs
 	SegmentsCreated  int64
@@ -235,7 +243,8 @@ func (l *Log) Stats() Stats {
 		Syncs: c.syncs.Load(), Writes: c.writes.Load(), BytesWritten: c.bytes.Load(), Records: c.records.Load(),
 		SyncTime:        time.Duration(c.syncNanos.Load()),
 		SegmentsCreated: c.created.Load(), SegmentsRemoved: c.removed.Load(), DiskReads: c.reads.Load(),
-		TailBytes:        l.tail.memory(),
+		TailBytes:   l.tail.memory(),
+		BytesZeroed: c.zeroed.Load(), Direct: l.direct.Load(),
 		DurableEnd:       record.Position(w.durable.Load()),
 		NextSegmentError: w.next.err(),
 	}

@@ -1,41 +1,49 @@
 package log
 
 import (
-	"log/slog"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stela-db/stela/log/segment"
 )
 
-// prepareRetry is how long the preparer waits after the disk refused a new segment.
-const prepareRetry = time.Second
+const (
+	// prepareRetry is how long the preparer waits after the disk refused a new segment.
+	prepareRetry = time.Second
+	// Zeros are written zeroStep bytes at a time, and zeroEarned bytes for each sync of the present segment.
+	zeroStep   = 1 << 20
+	zeroEarned = 64 << 10
+	zeroBuffer = 64 << 10
+)
 
 // A preparer creates the next segment's file ahead of time, on a goroutine of its own
 // that stop ends.
+//
+// Writes past the page cache into room that was only reserved change the file's metadata, which costs each sync a
+// commit of the file system's journal; where zeros were written before they do not. Zeros cost a byte for a
+// byte, so it pays where syncs are many and small: each sync of the present segment has zeroEarned bytes
+// of the next one written. Large groups have little zeroed for them, small ones all.
 type preparer struct {
-	fs     FS
-	dir    string
-	bytes  int64
-	logger *slog.Logger
-	done   chan struct{}
+	log  *Log
+	zero []byte // aligned; nil until it is needed
+	done chan struct{}
 
 	mu      sync.Mutex // guards the rest
 	changed *sync.Cond
-	wanted  int64    // the segment to prepare; 0 for none
-	ready   vfs.File // of segment wanted, when it is there
-	failure error    // of the last attempt
+	wanted  int64   // the segment to prepare
+	ready   *output // of segment wanted, when it is there
+	earned  int64   // bytes of it that are to be zeroed
+	zeroed  int64   // bytes of it that are
+	zeroing bool    // the goroutine is writing to it
+	failure error   // of the last attempt
 	retry   *time.Timer
 	closed  bool
 }
 
-func newPreparer(config *Config, number int64) *preparer {
-	p := &preparer{
-		fs: config.FS, dir: config.Dir, bytes: config.SegmentBytes, logger: config.Logger,
-		done: make(chan struct{}), wanted: number,
-	}
+func newPreparer(l *Log, number int64) *preparer {
+	p := &preparer{log: l, done: make(chan struct{}), wanted: number}
 	p.changed = sync.NewCond(&p.mu)
 	go p.run() // until stop
 	return p
@@ -52,23 +60,88 @@ func (p *preparer) run() {
 		}
 	}()
 	for {
-		for !p.closed && (p.wanted == 0 || p.ready != nil || p.retry != nil) {
+		for !p.closed && (p.ready != nil || p.retry != nil) && !p.due() {
 			p.changed.Wait()
 		}
 		if p.closed {
 			return
 		}
-		number := p.wanted
-		p.mu.Unlock()
-		file, err := segment.Prepare(p.fs, p.dir, number, p.bytes)
-		p.mu.Lock()
-		if err != nil && p.failure == nil {
-			p.logger.Error("next segment cannot be prepared: new data will be refused when the present one is full", "error", err)
+		if p.ready != nil {
+			p.zeroMore()
+		} else {
+			p.prepare()
 		}
-		p.ready, p.failure = file, err
-		if err != nil && !p.closed {
-			p.retry = time.AfterFunc(prepareRetry, p.again)
+		p.changed.Broadcast()
+	}
+}
+
+// prepare makes the file. p.mu is held, except while the disk works.
+func (p *preparer) prepare() {
+	config, number := &p.log.config, p.wanted
+	p.mu.Unlock()
+	file, err := segment.Prepare(config.FS, config.Dir, number, config.SegmentBytes)
+	var ready *output
+	if err == nil {
+		if ready, err = p.log.output(file); err != nil {
+			err = errors.Join(err, file.Close())
 		}
+	}
+	p.mu.Lock()
+	p.zeroed = 0
+	p.end(ready, err)
+}
+
+// end keeps what came of an attempt. p.mu is held.
+func (p *preparer) end(ready *output, err error) {
+	if err != nil && p.failure == nil {
+		p.log.config.Logger.Error("next segment cannot be prepared: new data will be refused when the present one is full", "error", err)
+	}
+	p.ready, p.failure = ready, err
+	if err != nil && !p.closed {
+		p.retry = time.AfterFunc(prepareRetry, p.again)
+	}
+}
+
+// due reports whether more of the prepared file is to be zeroed. p.mu is held.
+func (p *preparer) due() bool {
+	return p.ready != nil && p.log.direct.Load() && p.step() > 0 && p.earned >= p.zeroed+p.step()
+}
+
+// step is how much is zeroed next.
+func (p *preparer) step() int64 {
+	return min(zeroStep, (p.log.config.SegmentBytes-p.zeroed)&^(maxAlignment-1))
+}
+
+// zeroMore zeroes the next step of the prepared file. p.mu is held, except while the disk works.
+func (p *preparer) zeroMore() {
+	if p.zero == nil {
+		p.zero = aligned(zeroBuffer)
+	}
+	file, offset, size := p.ready, p.zeroed, p.step()
+	var buffers [][]byte
+	for left := size; left > 0; left -= zeroBuffer {
+		buffers = append(buffers, p.zero[:min(left, zeroBuffer)])
+	}
+	p.zeroing = true
+	p.mu.Unlock()
+	err := file.write(p.log, buffers, offset)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("zero %d bytes at %d of the next segment: %w", size, offset, err), file.Close())
+		file = nil
+	} else {
+		p.log.stats.zeroed.Add(size)
+	}
+	p.mu.Lock()
+	p.zeroing = false
+	p.zeroed += size
+	p.end(file, err)
+}
+
+// earn says that there was a sync.
+func (p *preparer) earn() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.earned += zeroEarned; p.due() {
 		p.changed.Broadcast()
 	}
 }
@@ -82,20 +155,20 @@ func (p *preparer) again() {
 
 // take returns the prepared file of the wanted segment, waiting for it if need be, and
 // has the one after it prepared. It returns the error of the last attempt when that failed.
-func (p *preparer) take() (vfs.File, error) {
+func (p *preparer) take() (*output, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.ready == nil && p.failure == nil && !p.closed {
+	for (p.ready == nil || p.zeroing) && p.failure == nil && !p.closed {
 		p.changed.Wait()
 	}
 	switch {
 	case p.ready == nil && p.failure != nil:
 		return nil, p.failure
-	case p.ready == nil:
+	case p.ready == nil || p.zeroing:
 		return nil, ErrClosed
 	}
 	file := p.ready
-	p.ready = nil
+	p.ready, p.earned = nil, 0
 	p.wanted++
 	p.changed.Broadcast()
 	return file, nil

@@ -15,7 +15,7 @@ func TestTakeAfterStop(t *testing.T) {
 	if err := fs.MkdirAll("log", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := newPreparer(&Config{FS: fs, Dir: "log", SegmentBytes: 1 << 16, Logger: slog.New(slog.DiscardHandler)}, 1)
+	p := newPreparer(&Log{config: Config{FS: fs, Dir: "log", SegmentBytes: 1 << 16, Logger: slog.New(slog.DiscardHandler)}}, 1)
 	p.mu.Lock()
 	for p.ready == nil {
 		p.changed.Wait()

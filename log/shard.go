@@ -199,7 +199,7 @@ func (s *Shard) withRoom(e *Entry) ([]byte, *frame.Frame) {
 			return whole[at:end:end], f
 		}
 	}
-	f := s.log.config.Pool.Get(len(e.Payload))
+	f := s.log.config.Pool.GetAfter(segment.HeaderBytes, len(e.Payload))
 	data := f.WithRoom(segment.HeaderBytes)
 	copy(data[segment.HeaderBytes:], e.Payload)
 	return data, f

@@ -63,7 +63,7 @@ func (t *tail) add(items []item, durable record.Position) {
 		ref := tailRef{position: it.header.Position, shard: it.shard, index: it.header.Index, tailBytes: it.header.TailBytes}
 		if it.frame != t.lastFrame || t.head == len(t.order) {
 			t.lastFrame = it.frame
-			ref.memory = int64(it.frame.Cap() + frame.Prefix)
+			ref.memory = int64(it.frame.Memory())
 			t.bytes += ref.memory
 		}
 		it.frame.Retain()

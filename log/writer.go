@@ -2,27 +2,18 @@ package log
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/log/segment"
 )
 
-const (
-	// Records up to smallRecord bytes that follow each other are copied together and written as one.
-	smallRecord  = 32 << 10
-	scratchBytes = 256 << 10
-
-	// noteDelay is how long the log must be idle before it notes on disk how far it is synced.
-	noteDelay = 250 * time.Millisecond
-)
+// noteDelay is how long the log must be idle before it notes on disk how far it is synced.
+const noteDelay = 250 * time.Millisecond
 
 // An item is one record on its way to the disk.
 type item struct {
@@ -71,8 +62,9 @@ type writer struct {
 	closing bool
 	idle    *time.Timer
 
-	file   vfs.File // the active segment; the goroutine's own after start
-	closed error    // why it could not be closed in order; read after done
+	file   *output // the active segment; the goroutine's own after start, as gather
+	gather gatherer
+	closed error // why the segment could not be closed in order; read after done
 	stats  *counters
 }
 
@@ -89,7 +81,7 @@ type layout struct {
 
 // counters are Stats, counted by the goroutine.
 type counters struct {
-	syncs, writes, bytes, records, created, removed, reads, syncNanos atomic.Int64
+	syncs, writes, bytes, records, created, removed, reads, syncNanos, zeroed atomic.Int64
 }
 
 // submit gives the items their places and queues them. Their positions are filled in.
@@ -204,7 +196,6 @@ func (w *writer) run() {
 	defer close(w.done)
 	defer w.finish()
 	var items []item
-	scratch := make([]byte, 0, scratchBytes)
 	for {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.closing && w.log.failing.err() == nil {
@@ -220,7 +211,7 @@ func (w *writer) run() {
 			}
 			continue
 		}
-		err := w.write(items, scratch)
+		err := w.write(items, false)
 		if err == nil {
 			err = w.log.failing.err()
 		}
@@ -240,102 +231,6 @@ func release(items []item) {
 		}
 	}
 	clear(items)
-}
-
-// write writes the items where they belong and syncs. A group that consists of notes is not synced: they
-// only make a later recovery more certain.
-func (w *writer) write(items []item, scratch []byte) error {
-	sync := false
-	for i := 0; i < len(items); {
-		if items[i].head != nil {
-			if err := w.begin(items[i].head); err != nil {
-				return err
-			}
-		}
-		n := 1
-		for size := items[i].header.Size(); i+n < len(items); n++ {
-			it := &items[i+n]
-			if size += it.header.Size(); it.head != nil || size > scratchBytes || len(it.data) > smallRecord || len(items[i].data) > smallRecord {
-				break
-			}
-		}
-		if err := w.writeRecords(items[i:i+n], scratch); err != nil {
-			return err
-		}
-		for j := i; j < i+n; j++ {
-			sync = sync || items[j].header.Kind != segment.KindNote
-		}
-		i += n
-	}
-	if !sync {
-		return nil
-	}
-	return w.sync()
-}
-
-// writeRecords writes neighbouring records of one segment with one call.
-func (w *writer) writeRecords(items []item, scratch []byte) error {
-	b := items[0].data
-	if len(items) > 1 {
-		b = scratch[:0]
-		for i := range items {
-			n := len(b) + int(items[i].header.Size())
-			b = append(b, items[i].data...)
-			clear(b[len(b):n])
-			b = b[:n]
-		}
-	}
-	_, offset := segment.Split(items[0].header.Position)
-	w.stats.records.Add(int64(len(items)))
-	return w.writeAt(b, offset)
-}
-
-func (w *writer) writeAt(b []byte, offset int64) error {
-	w.guard.begin("write")
-	n, err := w.file.WriteAt(b, offset)
-	w.guard.end()
-	w.stats.writes.Add(1)
-	w.stats.bytes.Add(int64(n))
-	if err != nil {
-		return fmt.Errorf("write %d bytes at %d of the active segment: %w", len(b), offset, err)
-	}
-	return nil
-}
-
-func (w *writer) sync() error {
-	w.guard.begin("sync")
-	began := time.Now()
-	err := w.file.SyncData()
-	w.stats.syncNanos.Add(int64(time.Since(began)))
-	w.guard.end()
-	w.stats.syncs.Add(1)
-	if err != nil {
-		return fmt.Errorf("sync the active segment: %w", err)
-	}
-	return nil
-}
-
-// begin goes on to the next segment, after everything in the present one is synced: its
-// head says that it is.
-func (w *writer) begin(head []byte) error {
-	if w.file != nil {
-		if err := w.sync(); err != nil {
-			return err
-		}
-		if err := w.file.Close(); err != nil {
-			return fmt.Errorf("close a full segment: %w", err)
-		}
-		w.file = nil
-	}
-	w.guard.begin("preparation of a new segment")
-	file, err := w.next.take()
-	w.guard.end()
-	if err != nil {
-		return fmt.Errorf("begin a new segment: %w", err)
-	}
-	w.file = file
-	w.stats.created.Add(1)
-	return w.writeAt(head, 0)
 }
 
 // publish tells everyone that the items are durable.
@@ -462,9 +357,5 @@ func (w *writer) lastNote() error {
 	}
 	w.place(&it)
 	w.mu.Unlock()
-	_, offset = segment.Split(it.header.Position)
-	if err := w.writeAt(it.data, offset); err != nil {
-		return err
-	}
-	return w.sync()
+	return w.write(it.alone(), true)
 }

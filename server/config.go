@@ -57,6 +57,7 @@ type Config struct {
 	SegmentBytes int64 // of one log file; default 64 MiB
 	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB
 	IndexBytes   int64 // of Pebble's block cache; default 8 MiB
+	DirectIO     bool  // the log is written past the system's page cache, where the file system lets us
 
 	Timing  Timing
 	Storage log.FS          // default: the operating system's

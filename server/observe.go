@@ -29,6 +29,8 @@ func (s *Server) observeLog() {
 	var (
 		written  = metrics.NewDesc(metrics.KindCounter, "stela_log_written_bytes_total", "Bytes written to segments.")
 		writes   = metrics.NewDesc(metrics.KindCounter, "stela_log_writes_total", "Write calls to segments.")
+		zeroed   = metrics.NewDesc(metrics.KindCounter, "stela_log_zeroed_bytes_total", "Zeros written to segments before their records.")
+		direct   = metrics.NewDesc(metrics.KindGauge, "stela_log_direct", "1 when segments are written past the page cache, 0 when through it.")
 		syncs    = metrics.NewDesc(metrics.KindCounter, "stela_log_syncs_total", "Syncs of segments; each makes all that was queued durable.")
 		syncTime = metrics.NewDesc(metrics.KindCounter, "stela_log_sync_seconds_total", "Time spent in syncs.")
 		records  = metrics.NewDesc(metrics.KindCounter, "stela_log_records_total", "Raft entries and markers written.")
@@ -42,6 +44,12 @@ func (s *Server) observeLog() {
 		stats := s.log.Stats()
 		tell(written, float64(stats.BytesWritten))
 		tell(writes, float64(stats.Writes))
+		tell(zeroed, float64(stats.BytesZeroed))
+		if stats.Direct {
+			tell(direct, 1)
+		} else {
+			tell(direct, 0)
+		}
 		tell(syncs, float64(stats.Syncs))
 		tell(syncTime, stats.SyncTime.Seconds())
 		tell(records, float64(stats.Records))

@@ -178,7 +178,7 @@ func (s *Server) openStorage() error {
 	}
 	s.log, err = log.Open(log.Config{
 		FS: fs, Dir: fs.PathJoin(c.Data, "log"), Incarnation: identity.Incarnation, SegmentBytes: c.SegmentBytes,
-		TailBytes: c.TailBytes, Pool: s.pool, Logger: s.logger, Fatal: s.fatal, HangTimeout: c.Timing.DiskHang,
+		TailBytes: c.TailBytes, Direct: c.DirectIO, Pool: s.pool, Logger: s.logger, Fatal: s.fatal, HangTimeout: c.Timing.DiskHang,
 	})
 	if err != nil {
 		return err

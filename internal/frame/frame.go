@@ -8,7 +8,10 @@
 //
 //	0        Prefix               Prefix+n                 capacity
 //	| id ... | n usable bytes     | slack up to a power of two |
-//	^ tag    ^ Bytes(), page aligned relative to the start
+//	^ tag    ^ Bytes()
+//
+// The start lies at a page of memory, so Bytes is aligned for writes that go past the system's page
+// cache; in a frame of GetAfter the room before Bytes is, since a header is written there.
 //
 // The first bytes hold the frame's number within its pool. A slice of them, the
 // Tag, can travel through an API that passes byte slices only (the Extensions of
@@ -77,16 +80,29 @@ type Frame struct {
 	class int
 	refs  atomic.Int32
 	mem   []byte
+	start int // of the usable bytes
 	size  int
 }
 
-// Get returns a frame of n usable bytes, not cleared, with one reference.
-// n must be in [0, MaxBytes].
-func (p *Pool) Get(n int) *Frame {
-	if n < 0 || n > MaxBytes {
-		panic(fmt.Sprintf("BUG: frame of %d bytes, limit %d", n, MaxBytes))
+// Get returns a frame of n usable bytes, not cleared, with one reference. They begin at a
+// multiple of Prefix in memory. n must be in [0, MaxBytes].
+func (p *Pool) Get(n int) *Frame { return p.get(n, Prefix) }
+
+// GetAfter is Get of a frame in which not the usable bytes but the room before them, WithRoom(room), begins
+// at a multiple of Prefix in memory, so that both can be written to a disk together without a copy. room
+// must be at most Room.
+func (p *Pool) GetAfter(room, n int) *Frame {
+	if room < 0 || room > Room {
+		panic(fmt.Sprintf("BUG: %d bytes of room in a frame, limit %d", room, Room))
 	}
-	class := max(minClass, bits.Len(uint(n+Prefix-1)))
+	return p.get(n, Prefix+room)
+}
+
+func (p *Pool) get(n, start int) *Frame {
+	if n < 0 || n > MaxBytes+Prefix-start {
+		panic(fmt.Sprintf("BUG: frame of %d bytes after %d, limit %d", n, start, MaxBytes+Prefix-start))
+	}
+	class := max(minClass, bits.Len(uint(n+start-1)))
 	p.mu.Lock()
 	if l := len(p.free[class]); l > 0 {
 		f := p.free[class][l-1]
@@ -94,11 +110,11 @@ func (p *Pool) Get(n int) *Frame {
 		p.free[class] = p.free[class][:l-1]
 		p.kept -= 1 << class
 		p.mu.Unlock()
-		f.size = n
+		f.start, f.size = start, n
 		f.refs.Store(1)
 		return f
 	}
-	f := &Frame{pool: p, class: class, size: n}
+	f := &Frame{pool: p, class: class, start: start, size: n}
 	size := 1 << class
 	if class < slabClass {
 		if len(p.slab) < size {
@@ -144,18 +160,21 @@ func (p *Pool) Find(tag []byte) *Frame {
 }
 
 // Bytes returns the usable bytes.
-func (f *Frame) Bytes() []byte { return f.mem[Prefix : Prefix+f.size : Prefix+f.size] }
+func (f *Frame) Bytes() []byte { return f.mem[f.start : f.start+f.size : f.start+f.size] }
 
 // WithRoom returns the last n bytes before Bytes and then Bytes, as one slice. n must be at most Room.
 func (f *Frame) WithRoom(n int) []byte {
 	if n > Room {
 		panic(fmt.Sprintf("BUG: %d bytes of room in a frame, limit %d", n, Room))
 	}
-	return f.mem[Prefix-n : Prefix+f.size]
+	return f.mem[f.start-n : f.start+f.size]
 }
 
 // Cap returns how many bytes Resize may ask for.
-func (f *Frame) Cap() int { return len(f.mem) - Prefix }
+func (f *Frame) Cap() int { return len(f.mem) - f.start }
+
+// Memory returns how many bytes the frame holds in all.
+func (f *Frame) Memory() int { return len(f.mem) }
 
 // Resize changes the number of usable bytes to n, at most Cap. Only the sole owner may do so.
 func (f *Frame) Resize(n int) {

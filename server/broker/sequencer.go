@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stela-db/stela/log"
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/replication"
 )
@@ -292,7 +293,7 @@ func (q *sequencer) propose(payload int) (*replication.Proposal, error) {
 	if !slices.IsSortedFunc(q.accepted, byPartition) {
 		slices.SortStableFunc(q.accepted, byPartition)
 	}
-	f := q.shard.broker.config.Pool.Get(payload + record.TailBytes(len(q.accepted), len(q.notes)))
+	f := q.shard.broker.config.Pool.GetAfter(log.HeaderBytes, payload+record.TailBytes(len(q.accepted), len(q.notes)))
 	entry := f.Bytes()[:0]
 	q.rows = q.rows[:0]
 	for _, i := range q.accepted {
