@@ -161,3 +161,30 @@ func TestIndexComesBackFromTheLog(t *testing.T) {
 		t.Fatalf("%d rows were remade, %d were there", len(got), len(want))
 	}
 }
+
+// A segment that held only superseded entries is gone; what it followed is still in the window (found by
+// TestCrashAtEveryOperation with large entries).
+func TestRemovedSegmentInTheMiddleOfAWindow(t *testing.T) {
+	config := testConfig(vfs.NewMem())
+	l := open(t, config)
+	s := l.Shard(1)
+	first := entry(1, 1, 10)
+	appendAll(t, s, first, entry(2, 1, 40_000), entry(3, 1, 40_000), entry(4, 1, 40_000))
+	if err := s.Truncate(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Remove(2); err != nil { // it holds the first entry 3 only
+		t.Fatal(err)
+	}
+	again := entry(2, 2, 40_000)
+	appendAll(t, s, again, entry(3, 2, 40_000))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, config).Shard(1)
+	if s.First() != 1 || s.Last() != 3 {
+		t.Fatalf("window %d to %d", s.First(), s.Last())
+	}
+	wantPin(t, s, first)
+	wantPin(t, s, again)
+}

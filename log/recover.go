@@ -284,13 +284,13 @@ func (r *recovery) sealed(p *part, rows []segment.Row) error {
 			continue
 		}
 		f := r.shard(header.Shard)
-		// Segments between may have been skipped, so what is there gives way to what follows.
+		// Entries of a window follow each other in the log. One whose predecessor is not there was superseded later, as
+		// what lay between was: that segment was removed, or need not be read.
 		if i := header.Index; !header.IsMarker() && !header.IsBackfill() && f.window.count > 0 && i != f.window.last()+1 {
-			if i <= f.window.last() {
-				f.window.truncate(i)
-			} else {
-				f.window.forget(f.window.last())
+			if i > f.window.last() {
+				continue
 			}
+			f.window.truncate(i)
 		}
 		f.apply(&header)
 	}
