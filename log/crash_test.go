@@ -18,6 +18,18 @@ type crashed struct {
 	percent int
 	op      int
 	acked   int // at least this state survived
+	direct  bool
+}
+
+// config is how the log is opened: past the page cache the disk is strict.
+func (c *crashed) config() Config { return modeConfig(c.fs, c.direct) }
+
+func modeConfig(fs FS, direct bool) Config {
+	config := testConfig(fs)
+	if direct {
+		config, _ = directConfig(fs)
+	}
+	return config
 }
 
 // crashes runs f on a disk whose possible contents after a loss of power are taken
@@ -51,7 +63,7 @@ func crashesOf(disk *vfs.MemFS, seed uint64, acked *atomic.Int64, f func(fs FS))
 // recoverAndCheck opens what a crash left, compares it with the states, and goes on with it.
 func recoverAndCheck(t *testing.T, m *model, c crashed) {
 	t.Helper()
-	config := testConfig(c.fs)
+	config := c.config()
 	l, err := Open(config)
 	if err != nil {
 		t.Fatalf("operation %d, %d %% of unsynced data: %v", c.op, c.percent, err)
@@ -100,7 +112,7 @@ func crashWhileRecovering(t *testing.T, m *model, c crashed) {
 	acked.Store(int64(c.acked))
 	disk := c.fs.CrashClone(vfs.CrashCloneCfg{})
 	again := crashesOf(disk, uint64(c.op), &acked, func(fs FS) {
-		l, err := Open(testConfig(fs))
+		l, err := Open(modeConfig(fs, c.direct))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,46 +120,61 @@ func crashWhileRecovering(t *testing.T, m *model, c crashed) {
 			t.Fatal(err)
 		}
 	})
-	for _, c := range again {
-		recoverAndCheck(t, m, c)
+	for _, again := range again {
+		again.direct = c.direct
+		recoverAndCheck(t, m, again)
 	}
 }
 
 func TestCrashAtEveryOperation(t *testing.T) {
-	images, seeds := 0, uint64(4)
-	if raceDetected {
-		seeds = 1
+	for name, direct := range map[string]bool{"page cache": false, "direct": true} {
+		seeds := uint64(4)
+		if direct {
+			seeds = 2 // which take longer
+		}
+		if raceDetected {
+			seeds = 1
+		}
+		images := 0
+		for seed := range seeds {
+			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) { images += crashAtEveryOperation(t, seed, direct) })
+		}
+		if images < 200*int(seeds) {
+			t.Errorf("%s: only %d crash images were looked at", name, images)
+		}
 	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			var acked atomic.Int64
-			var m *model
-			all := crashes(seed, &acked, func(fs FS) {
-				l, err := Open(testConfig(fs))
-				if err != nil {
-					t.Fatal(err)
-				}
-				m = newModel(l, seed)
-				for range 150 {
-					if durable := m.step(t); durable > int(acked.Load()) {
-						acked.Store(int64(durable))
-					}
-				}
-				if err := l.Close(); err != nil {
-					t.Fatal(err)
-				}
-			})
-			for i, c := range all {
-				if i%40 == 0 {
-					crashWhileRecovering(t, m, c)
-				}
-				recoverAndCheck(t, m, c)
+}
+
+func crashAtEveryOperation(t *testing.T, seed uint64, direct bool) int {
+	var acked atomic.Int64
+	var m *model
+	all := crashes(seed, &acked, func(fs FS) {
+		config := modeConfig(fs, direct)
+		l, err := Open(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m = newModel(l, seed)
+		m.large = true
+		for range 150 {
+			if durable := m.step(t); durable > int(acked.Load()) {
+				acked.Store(int64(durable))
 			}
-			images += len(all)
-			t.Logf("%d crash images of %d records", len(all), len(m.states))
-		})
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if disk, ok := config.FS.(*strictDisk); ok && disk.buffers.Load() == disk.direct.Load() {
+			t.Error("no write had more than one buffer")
+		}
+	})
+	for i, c := range all {
+		c.direct = direct
+		if i%40 == 0 {
+			crashWhileRecovering(t, m, c)
+		}
+		recoverAndCheck(t, m, c)
 	}
-	if images < 200*int(seeds) {
-		t.Errorf("only %d crash images were looked at", images)
-	}
+	t.Logf("%d crash images of %d records", len(all), len(m.states))
+	return len(all)
 }

@@ -27,7 +27,7 @@ type gatherer struct {
 	buffers [][]byte
 }
 
-func newGatherer() gatherer { return gatherer{scratch: aligned(scratchBytes)} }
+func newGatherer(scratch int) gatherer { return gatherer{scratch: aligned(scratch)} }
 
 // aligned returns n bytes of memory that any file may be written from.
 func aligned(n int) []byte {

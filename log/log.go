@@ -156,7 +156,7 @@ func (l *Log) start(r *recovery, active *output) {
 		stats:  &l.stats,
 		layout: layout{end: r.end, seal: r.seal, number: r.number, hinted: r.hinted, parts: r.parts, marks: map[record.Shard]*mark{}},
 		file:   active,
-		gather: newGatherer(),
+		gather: newGatherer(int(min(scratchBytes, l.config.SegmentBytes&^(maxAlignment-1)))),
 	}
 	w.wake, w.synced = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
 	w.durable.Store(int64(r.end))

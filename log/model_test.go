@@ -43,6 +43,7 @@ type model struct {
 	log    *Log
 	random *rand.Rand
 	term   record.Term
+	large  bool // some entries are as large as a segment lets them be
 	now    map[record.Shard]*modelShard
 	states []map[record.Shard]*modelShard        // after 0, 1, 2 ... records
 	upTo   map[record.Shard]map[record.Index]int // the state that an entry led to
@@ -117,6 +118,9 @@ func (m *model) append(t testing.TB, number record.Shard) {
 		e := entry(next, m.term, m.random.IntN(6000))
 		if m.random.IntN(8) == 0 {
 			e = Entry{Index: next, Term: m.term, Kind: 1, Payload: bytes.Repeat([]byte{byte(next)}, m.random.IntN(100))}
+		}
+		if m.large && m.random.IntN(6) == 0 {
+			e = entry(next, m.term, 33_000+m.random.IntN(8000))
 		}
 		if again, ok := s.entries[next]; ok {
 			e = again // was backfilled before a crash, and now Raft brings the same
