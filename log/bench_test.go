@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"log/slog"
 	"syscall"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/log/segment"
 )
 
 // benchLog returns a log on the disk of the machine, or in memory.
@@ -84,6 +86,69 @@ func benchAppend(b *testing.B, size int, direct bool) {
 	b.ReportMetric(float64(stats.Writes)/float64(i), "writes/op")
 	b.ReportMetric(float64(stats.BytesWritten)/bytes, "written/payload")
 	b.ReportMetric(float64(stats.BytesZeroed)/bytes, "zeroed/payload")
+}
+
+// BenchmarkSync is one write and one sync of a segment, as the writer makes them: through the page cache, and past it into
+// room that was only reserved and into zeros.
+func BenchmarkSync(b *testing.B) {
+	for _, size := range []int{4 << 10, 64 << 10, 512 << 10} {
+		for _, kind := range []string{"cache", "reserved", "zeroed"} {
+			b.Run(fmt.Sprintf("bytes=%d/%s", size, kind), func(b *testing.B) {
+				l := &Log{config: Config{FS: OSFS(), Dir: b.TempDir(), Logger: slog.New(slog.DiscardHandler)}}
+				l.direct.Store(kind != "cache")
+				data := aligned(size)
+				for i := range data {
+					data[i] = byte(i)
+				}
+				used := time.Duration(0)
+				number, offset := int64(0), int64(defaultSegmentBytes)
+				var file *output
+				for b.Loop() {
+					if offset+int64(size) > defaultSegmentBytes {
+						b.StopTimer()
+						number++
+						file, offset = benchSegment(b, l, number, kind == "zeroed"), 0
+						b.StartTimer()
+					}
+					before := processorTime(b)
+					if err := file.write(l, [][]byte{data}, offset); err != nil {
+						b.Fatal(err)
+					}
+					if err := file.SyncData(); err != nil {
+						b.Fatal(err)
+					}
+					used += processorTime(b) - before
+					offset += int64(size)
+				}
+				b.ReportMetric(float64(used.Microseconds())/float64(b.N), "CPU-µs/op")
+			})
+		}
+	}
+}
+
+// benchSegment prepares a segment for BenchmarkSync, in place of the one before.
+func benchSegment(b *testing.B, l *Log, number int64, zero bool) *output {
+	b.Helper()
+	_ = OSFS().Remove(OSFS().PathJoin(l.config.Dir, segment.Name(number-1))) // there is none at first
+	file, err := segment.Prepare(OSFS(), l.config.Dir, number, defaultSegmentBytes)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o, err := l.output(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	zeros := aligned(zeroStep)
+	for offset := int64(0); zero && offset < defaultSegmentBytes; offset += zeroStep {
+		if err := o.write(l, [][]byte{zeros}, offset); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := o.Sync(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = o.Close() })
+	return o
 }
 
 // processorTime returns what the process has used so far, the system's work for it included.

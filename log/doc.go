@@ -9,9 +9,12 @@
 //
 //	000000000001.segment    sealed: a head, records, and where they end is in the next head
 //	000000000002.segment    active: records are added at the end, nothing is ever changed
-//	000000000003.segment    prepared: reserved, all zero
+//	000000000003.segment    prepared: reserved, all zero, as yet unused
 //	removed.a, removed.b    which segments retention removed
 //	LOCK
+//
+// Everything that is queued is written with one call and synced once; with Config.Direct past the system's
+// page cache, where the file system lets us (VectorFS).
 //
 // A shard's entries lie in the order in which they were appended, between those of
 // other shards. Raft's deletions are logical: Truncate and Forget write a marker, and

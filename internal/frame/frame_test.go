@@ -2,6 +2,7 @@ package frame_test
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,25 @@ func TestGetAndRoom(t *testing.T) {
 			t.Errorf("resized to %d", len(f.Bytes()))
 		}
 		f.Release()
+	}
+}
+
+// What is written to a disk as it lies, a header before the bytes included, begins at a multiple of Prefix in memory.
+func TestAlignment(t *testing.T) {
+	p := frame.NewPool(1 << 20)
+	aligned := func(b []byte) bool { return reflect.ValueOf(b).Pointer()%frame.Prefix == 0 }
+	for _, n := range []int{1, 100, 4000, 5000, 9000, 33_000, 70_000, 500_000, 3 << 20} {
+		for range 3 {
+			f, after := p.Get(n), p.GetAfter(64, n)
+			if !aligned(f.Bytes()) || !aligned(after.WithRoom(64)) {
+				t.Errorf("%d bytes are not aligned", n)
+			}
+			if len(after.Bytes()) != n || after.Cap() < n || after.Memory() < n+frame.Prefix+64 || p.Find(after.Tag()) != after {
+				t.Errorf("%d bytes after room: %d, capacity %d, memory %d", n, len(after.Bytes()), after.Cap(), after.Memory())
+			}
+			f.Release()
+			after.Release() // and used again by the other kind
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -121,14 +122,7 @@ func Witness(file File, from, size int64, bad record.Position) (dirty bool, witn
 	return dirty, nil, nil
 }
 
-func isZero(b []byte) bool {
-	for _, v := range b {
-		if v != 0 {
-			return false
-		}
-	}
-	return true
-}
+func isZero(b []byte) bool { return b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1]) }
 
 func isCorrupt(err error) bool {
 	var c *CorruptError
