@@ -84,11 +84,10 @@ func (f osFile) SetDirect(on bool) (int, error) {
 // alignment asks the kernel what direct writes to the file must be aligned to.
 func (f osFile) alignment() (int, error) {
 	var info unix.Statx_t
-	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &info)
-	switch {
-	case err != nil || info.Mask&unix.STATX_DIOALIGN == 0: // before Linux 6.1, or a file system that does not tell
-		return sectorBytes, nil
-	case info.Dio_offset_align == 0 || info.Dio_mem_align == 0:
+	if unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &info) != nil || info.Mask&unix.STATX_DIOALIGN == 0 {
+		return sectorBytes, nil // before Linux 6.1, or a file system that does not tell
+	}
+	if info.Dio_offset_align == 0 || info.Dio_mem_align == 0 {
 		return 1, fmt.Errorf("O_DIRECT: %w", errors.ErrUnsupported)
 	}
 	return int(max(info.Dio_offset_align, info.Dio_mem_align)), nil
