@@ -23,8 +23,6 @@ const (
 )
 
 const (
-	// maxMessageBytes bounds MaxMessageBytes: an entry must fit into a segment and into a message between nodes.
-	maxMessageBytes = 4 << 20
 	minSegmentBytes = 16 << 20
 	maxSegmentBytes = 1 << 30
 	maxNodes        = 9
@@ -146,6 +144,9 @@ func (c Config) Validate() error {
 				return err
 			}
 		}
+		if err := c.checkReach(listener); err != nil {
+			return err
+		}
 		if names[listener.Name] {
 			return fmt.Errorf("two kafka listeners are named %s: give one another name, as in internal://host:port", listener.Name)
 		}
@@ -193,12 +194,33 @@ func (c Config) validateBrokerConfigs() error {
 			return err
 		}
 	}
-	if text, ok := c.BrokerConfigs["message.max.bytes"]; ok {
-		if n, err := strconv.Atoi(text); err != nil || n < 1 || n > maxMessageBytes {
-			return fmt.Errorf("message.max.bytes %q: between 1 and %d", text, maxMessageBytes)
+	if text, ok := c.BrokerConfigs["message.max.bytes"]; ok { // up to meta.MaxMessageBytes, as Check has said
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > c.SegmentBytes-segmentReserve {
+			return fmt.Errorf("message.max.bytes %d: a batch has to fit into a segment of %d bytes, which takes %d; make segments larger",
+				n, c.SegmentBytes, c.SegmentBytes-segmentReserve)
 		}
 	}
 	return nil
+}
+
+// checkReach refuses a listener whose clients could not be told where it is. A node of its own needs to be told nothing: its
+// clients have reached it. Those of a cluster come through one node and must be told of the others.
+func (c Config) checkReach(l Listener) error {
+	switch {
+	case l.Advertised != "" && isWildcard(l.Advertised):
+		return fmt.Errorf("kafka listener %s: clients cannot connect to %q: advertise a host that they can reach", l.Name, l.Advertised)
+	case l.Advertised == "" && isWildcard(l.Bind) && len(c.Peers) > 0:
+		return fmt.Errorf("kafka listener %s listens everywhere (%s), so clients of the other nodes cannot be told where it is: "+
+			"advertise an address that they can reach, as in %s,HOST:PORT", l.Name, l.Bind, l.Bind)
+	}
+	return nil
+}
+
+// isWildcard reports whether an address means all addresses of a machine.
+func isWildcard(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
 func (c Config) validatePeers() error {
@@ -217,6 +239,9 @@ func (c Config) validatePeers() error {
 		}
 		if err := checkAddress(fmt.Sprintf("peer %d", node), address); err != nil {
 			return err
+		}
+		if isWildcard(address) {
+			return fmt.Errorf("nodes cannot connect to peer %d at %q: name its host, and what it listens on with --raft", node, address)
 		}
 	}
 	if c.Cluster != "" {

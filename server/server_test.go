@@ -176,16 +176,28 @@ func TestValidate(t *testing.T) {
 		"do not name node":        {Node: 4, Peers: three},
 		"peer 1 address":          {Peers: map[int32]string{1: "", 2: "b:1"}},
 		"segment bytes":           {SegmentBytes: 1000},
+		"advertise an address":    {Node: 2, Peers: three, Kafka: []Listener{{Bind: "10.0.0.1:1"}, {Name: "out", Bind: "0.0.0.0:9092"}}},
+		"listens everywhere":      {Node: 2, Peers: three, Kafka: []Listener{{Bind: ":9092"}}},
+		"clients cannot connect":  {Kafka: []Listener{{Bind: ":9092", Advertised: "[::]:9092"}}},
+		"cannot connect to peer":  {Peers: map[int32]string{1: "a:1", 2: "0.0.0.0:1"}},
 		"tail bytes":              {TailBytes: 10},
 		"data shards":             {DataShards: -1},
 		"message.max.bytes":       {BrokerConfigs: map[string]string{"message.max.bytes": "100000000"}},
+		"fit into a segment":      {BrokerConfigs: map[string]string{"message.max.bytes": "20000000"}, SegmentBytes: 16 << 20},
 		"message.max.bytes \"x\"": {BrokerConfigs: map[string]string{"message.max.bytes": "x"}},
 	} {
 		if err := config.Validate(); err == nil || !strings.Contains(err.Error(), strings.Split(want, " \"")[0]) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	if err := (Config{Node: 2, Peers: three}).Validate(); err != nil {
-		t.Errorf("three nodes: %v", err)
+	for name, config := range map[string]Config{
+		"three nodes":       {Node: 2, Peers: three},
+		"largest batch":     {BrokerConfigs: map[string]string{"message.max.bytes": "33554432"}},
+		"one node":          {Kafka: []Listener{{Bind: "0.0.0.0:9092"}}},
+		"three, everywhere": {Node: 2, Peers: three, Kafka: []Listener{{Bind: ":9092", Advertised: "a:9092"}}},
+	} {
+		if err := config.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

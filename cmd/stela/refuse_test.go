@@ -85,6 +85,11 @@ func TestBadConfiguration(t *testing.T) {
 		{"not a peer", []string{"--node", "4", "--peers", "1=127.0.0.1:1,2=127.0.0.1:2"}, []string{"node 4"}},
 		{"bad broker config", []string{"-c", "num.partitons=3"}, []string{"num.partitons", "num.partitions"}},
 		{"bad broker value", []string{"-c", "num.partitions=many"}, []string{"num.partitions", "many"}},
+		{
+			"nowhere",
+			[]string{"--peers", "1=127.0.0.1:1,2=127.0.0.1:2", "--kafka", "0.0.0.0:9092"},
+			[]string{"0.0.0.0:9092", "advertise an address"},
+		},
 		{"too small", []string{"--segment-bytes", "1"}, []string{"segment"}},
 		{"no folder", []string{"--data", "/proc/stela"}, []string{"/proc/stela"}},
 	} {

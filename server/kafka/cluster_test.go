@@ -1,8 +1,10 @@
 package kafka_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/stela-db/stela/server"
+	"github.com/stela-db/stela/server/meta"
 )
 
 // cluster runs three nodes in memory and returns the addresses of their Kafka listeners by node.
@@ -161,4 +164,32 @@ func TestMetadataTellsWhichReplicasFollow(t *testing.T) {
 	}
 	expect(1, []int32{1, 3}, []int32{2})
 	expect(3, []int32{1, 3}, []int32{2})
+}
+
+// What max.message.bytes may be, three nodes replicate: the largest batch is one number everywhere.
+func TestLargestBatchIsReplicated(t *testing.T) {
+	addresses := cluster(t)
+	ctx := patience(t)
+	c := client(t, addresses[1], kgo.DefaultProduceTopic("large"), kgo.ConsumeTopics("large"), kgo.ProducerBatchMaxBytes(meta.MaxMessageBytes),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.FetchMaxBytes(64<<20), kgo.FetchMaxPartitionBytes(64<<20))
+	create := kmsg.NewPtrCreateTopicsRequest()
+	create.TimeoutMillis = 10_000
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "large", 1, -1
+	config := kmsg.NewCreateTopicsRequestTopicConfig()
+	config.Name, config.Value = "max.message.bytes", new(strconv.Itoa(meta.MaxMessageBytes))
+	topic.Configs = append(topic.Configs, config)
+	create.Topics = append(create.Topics, topic)
+	created, err := create.RequestWith(ctx, c)
+	if err != nil || created.Topics[0].ErrorCode != 0 {
+		t.Fatalf("create: %+v, %v", created, err)
+	}
+	value := bytes.Repeat([]byte("0123456789abcdef"), (meta.MaxMessageBytes-1024)/16)
+	if err := c.ProduceSync(ctx, &kgo.Record{Value: value}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	fetched := c.PollRecords(ctx, 1)
+	if got := fetched.Records(); fetched.Err() != nil || len(got) != 1 || !bytes.Equal(got[0].Value, value) {
+		t.Fatalf("%d records, %v", len(got), fetched.Err())
+	}
 }
