@@ -179,6 +179,20 @@ func BrokerConfigNames() []string {
 	return names
 }
 
+// brokerNumber returns what BrokerConfigs or else the key's default says; the configuration is valid.
+func (c Config) brokerNumber(name string) int {
+	keys := meta.BrokerKeys()
+	text, ok := c.BrokerConfigs[name]
+	if i := slices.IndexFunc(keys, func(k meta.ConfigKey) bool { return k.Name == name }); !ok && i >= 0 {
+		text = keys[i].Default
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: broker config %s is %q", name, text))
+	}
+	return n
+}
+
 func (c Config) validateBrokerConfigs() error {
 	known := map[string]*meta.ConfigKey{}
 	keys := meta.BrokerKeys()

@@ -258,6 +258,9 @@ func (s *Server) openFronts(bound []kafka.Bound, web net.Listener) error {
 	s.observe(counted)
 	s.kafka, err = kafka.NewServer(kafka.Config{
 		Broker: s.broker, Listeners: bound, Pool: s.pool, Logger: s.logger, Metrics: counted,
+		Limits: kafka.Limits{
+			Connections: s.config.brokerNumber(meta.KeyMaxConnections), PerAddress: s.config.brokerNumber(meta.KeyMaxConnectionsPerIP),
+		},
 	})
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stela-db/stela/internal/frame"
+	"github.com/stela-db/stela/internal/metrics"
 	"github.com/stela-db/stela/internal/network"
 )
 
@@ -428,6 +429,57 @@ func TestConnectionLimit(t *testing.T) {
 	if !strings.Contains(logged.String(), "too many connections") {
 		t.Errorf("logged %s", logged)
 	}
+}
+
+// One client that opens connections without end leaves room for the others, and gets room again when it closes some.
+func TestConnectionLimitPerAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := network.NewPipes()
+		bound, err := Listen(pipes.Host("node"), []Listener{{Name: "PLAINTEXT", Bind: "node:9092"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counted := metrics.NewKafka(metrics.NewRegistry())
+		s, err := NewServer(Config{Listeners: bound, Pool: frame.NewPool(1 << 20), Limits: Limits{PerAddress: 2}, Metrics: counted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve() }()
+		dial := func(host string) net.Conn {
+			conn, err := pipes.Host(host).Dial(t.Context(), "node:9092")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		works := func(conn net.Conn) net.Conn {
+			send(t, conn, keyAPIVersions, 0, 5, nil)
+			receive(t, conn)
+			return conn
+		}
+		first := works(dial("10.0.0.1"))
+		works(dial("10.0.0.1"))
+		for range 3 {
+			wantClosed(t, "a third connection", dial("10.0.0.1"))
+		}
+		works(dial("10.0.0.2"))
+		for range 5 {
+			works(dial("127.0.0.1"))
+		}
+		_ = first.Close()
+		synctest.Wait()
+		works(dial("10.0.0.1"))
+		if refused := counted.ConnectionsRefused.Value(); refused != 3 {
+			t.Errorf("%d connections were refused, wanted 3", refused)
+		}
+		if err := errors.Join(s.Close(), <-served); err != nil {
+			t.Error(err)
+		}
+		if len(s.clients) != 0 {
+			t.Errorf("addresses are remembered: %v", s.clients)
+		}
+	})
 }
 
 func TestListen(t *testing.T) {

@@ -6,6 +6,7 @@ import "time"
 // field then has its default.
 type Limits struct {
 	Connections  int           // open at once; default 10,000
+	PerAddress   int           // open at once from one IP address but loopback; default 0: no limit of its own
 	RequestBytes int           // of one request; default 32 MiB
 	ProduceBytes int           // of one Produce request, whose batches are not held together; default 64 MiB
 	AnswerBytes  int           // of batches in one Fetch answer; default 16 MiB

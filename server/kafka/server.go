@@ -1,11 +1,13 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,9 +40,10 @@ type Server struct {
 	stop     context.CancelFunc
 	running  sync.WaitGroup // accept loops and connections' readers
 
-	mu     sync.Mutex // guards open and closed
-	open   map[*connection]struct{}
-	closed bool
+	mu      sync.Mutex // guards what follows
+	open    map[*connection]struct{}
+	clients map[string]int // open connections by IP address, loopback left out; only with a limit
+	closed  bool
 }
 
 // NewServer returns a server that does not accept connections yet.
@@ -54,6 +57,7 @@ func NewServer(config Config) (*Server, error) {
 		logger:  config.Logger,
 		metrics: config.Metrics,
 		open:    map[*connection]struct{}{},
+		clients: map[string]int{},
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -120,18 +124,29 @@ func (s *Server) accept(listener *Bound) error {
 	}
 }
 
-// welcome starts a connection, or closes it when there are too many.
+// welcome starts a connection, or closes it when there are too many, of all or of its client.
 func (s *Server) welcome(listener *Bound, conn net.Conn) {
+	client := s.clientOf(conn)
 	s.mu.Lock()
-	if s.closed || len(s.open) >= s.limits.Connections {
+	var limit int
+	switch {
+	case len(s.open) >= s.limits.Connections:
+		limit = s.limits.Connections
+	case client != "" && s.clients[client] >= s.limits.PerAddress:
+		limit = s.limits.PerAddress
+	}
+	if s.closed || limit > 0 {
 		full := !s.closed
 		s.mu.Unlock()
 		if full {
 			s.metrics.ConnectionsRefused.Add(1)
-			s.noise.warn("kafka: too many connections, one was closed", "limit", s.limits.Connections, "remote", conn.RemoteAddr())
+			s.noise.warn("kafka: too many connections, one was closed", "limit", limit, "of", cmp.Or(client, "all"), "remote", conn.RemoteAddr())
 		}
 		_ = conn.Close() // nothing was said on it
 		return
+	}
+	if client != "" {
+		s.clients[client]++
 	}
 	c := newConnection(s, listener, conn)
 	s.open[c] = struct{}{}
@@ -146,8 +161,28 @@ func (s *Server) welcome(listener *Bound, conn net.Conn) {
 		s.metrics.Connections.Add(-1)
 		s.mu.Lock()
 		delete(s.open, c)
+		if s.clients[client]--; s.clients[client] <= 0 {
+			delete(s.clients, client)
+		}
 		s.mu.Unlock()
 	}()
+}
+
+// clientOf returns the IP address whose connections are counted together, or "" when there is no limit for it: who
+// is on this machine has other ways to exhaust it.
+func (s *Server) clientOf(conn net.Conn) string {
+	if s.limits.PerAddress == 0 {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	host, _, _ = strings.Cut(host, "%") // the zone says on which of our interfaces
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return ""
+	}
+	return host
 }
 
 // Close stops accepting, closes all connections and waits for their goroutines.

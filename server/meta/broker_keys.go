@@ -16,6 +16,8 @@ const (
 	KeyGroupMaxSize            = "group.max.size"
 	KeyGroupMinSessionMs       = "group.min.session.timeout.ms"
 	KeyListeners               = "listeners"
+	KeyMaxConnections          = "max.connections"
+	KeyMaxConnectionsPerIP     = "max.connections.per.ip"
 	KeyLogDirs                 = "log.dirs"
 	KeyNodeID                  = "node.id"
 	KeyNumPartitions           = "num.partitions"
@@ -96,6 +98,14 @@ func BrokerKeys() []ConfigKey {
 		{Name: "log.roll.ms", Type: TypeLong, Null: true, Dynamic: true, check: atLeast(1), Documentation: unused},
 		{Name: "log.segment.bytes", Type: TypeInt, Default: "1073741824", Dynamic: true, check: atLeast(14), Documentation: unused},
 		{Name: "log.segment.delete.delay.ms", Type: TypeLong, Default: "60000", Dynamic: true, check: atLeast(0), Documentation: unused},
+		{
+			Name: KeyMaxConnections, Type: TypeInt, Default: "10000", check: between(1, 1_000_000),
+			Documentation: "How many connections of Kafka clients this node takes at a time.",
+		},
+		{
+			Name: KeyMaxConnectionsPerIP, Type: TypeInt, Default: "1000", check: between(0, 1_000_000),
+			Documentation: "How many of them may come from one IP address; those of this machine itself are not counted. 0: no limit.",
+		},
 		{
 			Name: brokerMaxMessageBytes, Type: TypeInt, Default: maxMessage, Dynamic: true, check: between(0, MaxMessageBytes),
 			Documentation: "The default of the topics' max.message.bytes.",
