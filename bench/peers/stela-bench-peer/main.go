@@ -42,8 +42,8 @@ type peer interface {
 	// event it goes to the stream, if nobody added one since the last that the clients of
 	// this process know of; else it is a conflict.
 	store(ctx context.Context, stream int, value []byte) (conflict bool, err error)
-	// replay reads every event of all streams, in the order in which a projection needs
-	// them, and returns their number and the bytes of their values.
+	// replay reads every event of all streams, in the way in which it is fastest, and
+	// returns their number and the bytes of their values.
 	replay(ctx context.Context) (events, bytes int64, err error)
 }
 

@@ -77,7 +77,7 @@ func TestEvents(t *testing.T) {
 func TestEveryRecordIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		some := func(n int64) (bool, error) {
-			if n%7 == 0 {
+			if n%300 == 0 {
 				return false, errors.New("refused")
 			}
 			return n%2 == 0, nil
