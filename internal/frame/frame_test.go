@@ -167,11 +167,3 @@ func TestPoolFromManyGoroutines(t *testing.T) {
 	}
 	all.Wait()
 }
-
-func BenchmarkGetRelease(b *testing.B) {
-	p := frame.NewPool(64 << 20)
-	b.ReportAllocs()
-	for b.Loop() {
-		p.Get(16 << 10).Release()
-	}
-}
