@@ -183,3 +183,17 @@ func ownCPU() float64 {
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 }
+
+// SelfCPU returns the CPU-seconds of one process without its descendants.
+func (k kernel) SelfCPU(pid int) float64 {
+	fields := k.processStat(pid)
+	if len(fields) < 13 {
+		return 0
+	}
+	seconds := 0.0
+	for _, text := range fields[11:13] {
+		ticks, _ := strconv.ParseFloat(text, 64) // The kernel writes numbers.
+		seconds += ticks / ticksPerSecond
+	}
+	return seconds
+}

@@ -26,9 +26,24 @@ func ownCluster(kind string) bool {
 }
 
 func (r *run) run(ctx context.Context) error {
+	if r.peer.Program != nil {
+		return r.program(ctx)
+	}
 	switch r.config.Kind {
 	case KindProduce:
 		return r.produce(ctx)
+	case KindCatchUp:
+		return r.catchUp(ctx)
+	case KindAppend:
+		return r.appendEvents(ctx)
+	case KindMemory:
+		return r.memory(ctx)
+	case KindStart:
+		return r.start(ctx)
+	case KindFault:
+		return r.fault(ctx)
+	case KindRecovery:
+		return r.recovery(ctx)
 	}
 	return fmt.Errorf("workload %s: nothing runs the kind %q", r.config.ID, r.config.Kind)
 }

@@ -127,8 +127,18 @@ func deleteTopic(ctx context.Context, c *Cluster, name string) error {
 // firstAck returns when the cluster has acknowledged a record to a topic of one partition
 // that is made on the way; name must be new.
 func firstAck(ctx context.Context, c *Cluster, name string) error {
+	return untilAck(ctx, c, func(ctx context.Context) error { return tryAck(ctx, c, name, true) })
+}
+
+// nextAck returns when the cluster has acknowledged a record to a topic that is there.
+func nextAck(ctx context.Context, c *Cluster, name string) error {
+	return untilAck(ctx, c, func(ctx context.Context) error { return tryAck(ctx, c, name, false) })
+}
+
+// untilAck repeats try until it succeeds.
+func untilAck(ctx context.Context, c *Cluster, try func(context.Context) error) error {
 	for {
-		err := tryAck(ctx, c, name)
+		err := try(ctx)
 		if err == nil {
 			return nil
 		}
@@ -136,16 +146,16 @@ func firstAck(ctx context.Context, c *Cluster, name string) error {
 			return ended
 		}
 		if waited := pause(ctx, askEvery/2); waited != nil {
-			return fmt.Errorf("wait for a first acknowledgement: %w (%w)", waited, err)
+			return fmt.Errorf("wait for an acknowledgement: %w (%w)", waited, err)
 		}
 	}
 }
 
-// ackTimeout bounds one attempt at a first acknowledgement.
+// ackTimeout bounds one attempt at an acknowledgement.
 const ackTimeout = 500 * time.Millisecond
 
 // tryAck asks with connections of its own: those of an earlier attempt back off.
-func tryAck(ctx context.Context, c *Cluster, name string) error {
+func tryAck(ctx context.Context, c *Cluster, name string, create bool) error {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	cl, err := connect(c, kgo.DefaultProduceTopic(name), kgo.ProducerLinger(0))
@@ -153,8 +163,11 @@ func tryAck(ctx context.Context, c *Cluster, name string) error {
 		return err
 	}
 	defer cl.Close()
-	// It may have been made by an attempt before; then only the record counts.
-	_, made := kadm.NewClient(cl).CreateTopic(ctx, 1, int16(len(c.Nodes)), nil, name)
+	var made error
+	if create {
+		// It may have been made by an attempt before; then only the record counts.
+		_, made = kadm.NewClient(cl).CreateTopic(ctx, 1, int16(len(c.Nodes)), nil, name)
+	}
 	if err := cl.ProduceSync(ctx, &kgo.Record{Value: []byte("x")}).FirstErr(); err != nil {
 		return errors.Join(err, made)
 	}

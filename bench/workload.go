@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -38,6 +37,8 @@ type Config struct {
 	Clients     int           `json:"clients,omitempty"`     // that append at once
 	Trials      int           `json:"trials,omitempty"`      // of one fault, in one run
 	DataBytes   int64         `json:"data_bytes,omitempty"`  // in the log before what is measured
+
+	sized bool // DataBytes was asked for: Quick leaves it
 }
 
 const (
@@ -94,37 +95,40 @@ func Workloads() []Config {
 			ID: "B8", Title: "memory: idle, after B1, 5,000 loaded partitions", Kind: KindMemory, Nodes: 3, Partitions: 5000,
 			Records: 2_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 2,
 		},
-		{ID: "B9", Title: "start to first acknowledgement, one node and three", Kind: KindStart, Nodes: 3, Partitions: 1, Trials: 5},
+		{ID: "B9", Title: "start to first acknowledgement, one node and three", Kind: KindStart, Nodes: 3, Partitions: 1, Trials: 1},
 		{ID: "B10", Title: "kill -9 and SIGSTOP of a leader", Kind: KindFault, Nodes: 3, Partitions: 12, Trials: 4},
 		{
-			ID: "B11", Title: "all killed with 20 GB on disk", Kind: KindRecovery, Nodes: 3, Partitions: 12,
+			ID: "B11", Title: "all killed with much on disk, start to first acknowledgement", Kind: KindRecovery, Nodes: 3, Partitions: 12,
 			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, DataBytes: 20e9,
 		},
 		{ID: "B14", Title: "counts that noise cannot touch; runs in make test", Kind: KindElsewhere},
 	}
 }
 
-// WorkloadsNamed returns the workloads of these ids, in their own order; "all" is all of them, and
-// B7 both of its sizes.
+// WorkloadsNamed returns the workloads of these ids in the order of Workloads; "all" is all of them,
+// and B7 both of its sizes.
 func WorkloadsNamed(ids []string) ([]Config, error) {
 	known := Workloads()
-	var chosen []Config
+	chosen := make([]bool, len(known))
 	for _, id := range ids {
 		found := false
-		for _, config := range known {
-			same := strings.EqualFold(id, config.ID) || strings.EqualFold(id, "B7") && config.ID == "B7w"
-			if same || strings.EqualFold(id, "all") {
-				found = true
-				if !slices.ContainsFunc(chosen, func(c Config) bool { return c.ID == config.ID }) {
-					chosen = append(chosen, config)
-				}
+		for i, config := range known {
+			wide := strings.EqualFold(id, "B7") && config.ID == "B7w"
+			if strings.EqualFold(id, config.ID) || strings.EqualFold(id, "all") || wide {
+				chosen[i], found = true, true
 			}
 		}
 		if !found {
 			return nil, fmt.Errorf("no workload %q", id)
 		}
 	}
-	return chosen, nil
+	var named []Config
+	for i, config := range known {
+		if chosen[i] {
+			named = append(named, config)
+		}
+	}
+	return named, nil
 }
 
 // quickShare is what a quick run does of a workload: enough to see that it works.
@@ -134,8 +138,16 @@ const quickShare = 10
 func (c Config) Quick() Config {
 	c.Records /= quickShare
 	c.Warm /= quickShare
-	c.DataBytes /= quickShare
+	if !c.sized {
+		c.DataBytes /= quickShare
+	}
 	c.Limit /= quickShare / 2
 	c.Trials = min(c.Trials, 2)
+	return c
+}
+
+// Holding returns the workload with so many bytes in the log before what is measured, quick or not.
+func (c Config) Holding(bytes int64) Config {
+	c.DataBytes, c.sized = bytes, true
 	return c
 }

@@ -12,11 +12,12 @@ const benchFolder = "stela-bench"
 
 func newBench(g *general) *cobra.Command {
 	cmd := parent("bench", "Measure this build beside Kafka, NATS and PostgreSQL",
-		newBenchRun(g), newBenchList(g))
+		newBenchRun(g), newBenchList(g), newBenchReport(g))
 	cmd.Long = `Measure this build beside Kafka, NATS and PostgreSQL: the same workloads, the
-same client, the same machine, in turn.`
+same client, the same machine, in turn. 'make bench-peers' installs the peers.`
 	cmd.Example = `  stela bench list
-  stela bench run B1 B3 --peers stela,kafka,kafka-sync`
+  stela bench run B1 B3 --peers stela,kafka,kafka-sync
+  stela bench report`
 	return cmd
 }
 
@@ -27,9 +28,8 @@ func benchPeers() []*bench.Peer {
 		// Removed topics make room at once: the runs of a minute need not all fit on the disk.
 		"--retention-check", "2s", "--auto-create=false", "--log-level", "warn",
 	}}
-	return append([]*bench.Peer{
-		{Name: "stela", Durability: "synced by a majority", System: stela},
-	}, bench.Others(bench.PeersDir())...)
+	own := &bench.Peer{Name: "stela", Durability: "synced by a majority", System: stela}
+	return append([]*bench.Peer{own}, bench.Others(bench.PeersDir())...)
 }
 
 // benchPeersNamed returns the peers of these names; "all" is all of them.

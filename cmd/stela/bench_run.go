@@ -31,6 +31,7 @@ type benchRun struct {
 	out   string
 	data  string
 	port  int
+	size  byteCount
 
 	drawn   time.Time // when the progress line was drawn last
 	columns int       // how long it is
@@ -43,8 +44,9 @@ func newBenchRun(g *general) *cobra.Command {
 		Short: "Run workloads against peers, in turn",
 		Long: `Run workloads against peers, in turn: A B C, A B C, as often as --pairs says.
 Each result is appended to ` + bench.ResultsFile + ` in --out when it is there, so Ctrl-C leaves
-what was measured. Every system takes 8 GB before its first figure, since a cold
-JVM is two to three times slower.
+what was measured; 'stela bench report' makes tables and plots of it. Every
+system takes 8 GB before its first figure, since a cold JVM is two to
+three times slower.
 
 Nothing else should run on the machine. A row of the table is one run.`,
 		Example: `  stela bench run B1 B3 --peers stela,kafka,kafka-sync,nats,postgres
@@ -59,6 +61,7 @@ Nothing else should run on the machine. A row of the table is one run.`,
 	flags.BoolVar(&c.quick, "quick", false, "a tenth of everything, to see that it works; its figures are no figures")
 	flags.StringVar(&c.out, "out", benchFolder, "the `folder` for results and logs")
 	flags.StringVar(&c.data, "data", "", "the `folder` for the peers' data, removed at the end (default data in --out)")
+	flags.Var(&c.size, "data-bytes", "how much B11 has on disk; 0 is what it says (20 GB, with --quick 2)")
 	flags.IntVar(&c.port, "port", benchPort, "free ports are looked for from here on")
 	return cmd
 }
@@ -86,9 +89,12 @@ func (c *benchRun) run(ctx context.Context, ids []string) error {
 	if err != nil {
 		return fmt.Errorf("find the folder for data: %w", err)
 	}
-	for _, config := range workloads {
+	for i, config := range workloads {
 		if config.Kind == bench.KindElsewhere {
 			fmt.Fprintf(c.Err, "%s: %s\n", config.ID, config.Title)
+		}
+		if c.size > 0 && config.Kind == bench.KindRecovery {
+			workloads[i] = config.Holding(int64(c.size))
 		}
 	}
 	info := currentVersion()
@@ -103,7 +109,7 @@ func (c *benchRun) run(ctx context.Context, ids []string) error {
 		return command.ErrSilent
 	}
 	if err == nil && c.Output == "table" {
-		fmt.Fprintf(c.Err, "results are in %s\n", filepath.Join(c.out, bench.ResultsFile))
+		fmt.Fprintf(c.Err, "results are in %s; see 'stela bench report --help'\n", filepath.Join(c.out, bench.ResultsFile))
 	}
 	return err
 }

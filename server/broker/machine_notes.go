@@ -179,8 +179,7 @@ func (m *machine) expire(body []byte) error {
 	}
 	if p.time == last && p.mark != m.round {
 		m.producers.remove(key)
-		m.row = key.append(m.row[:0])
-		m.batch.Delete(m.shard.id, m.row)
+		m.batch.Delete(m.shard.id, key.row())
 	}
 	return nil
 }

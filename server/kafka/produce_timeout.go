@@ -28,7 +28,6 @@ func patience(timeoutMillis int32) time.Duration {
 type alarm struct {
 	timer *time.Timer // nil before the first use
 	at    time.Time   // when it rings; zero: it is off
-	ring  func()
 }
 
 func (a *alarm) stop() {
@@ -39,13 +38,13 @@ func (a *alarm) stop() {
 }
 
 // set makes the alarm ring at due, if it does not ring earlier.
-func (a *alarm) set(due time.Time) {
+func (a *alarm) set(due time.Time, ring func()) {
 	if !a.at.IsZero() && !due.Before(a.at) {
 		return
 	}
 	a.at = due
 	if a.timer == nil {
-		a.timer = time.AfterFunc(time.Until(due), a.ring) // stopped when the connection ends
+		a.timer = time.AfterFunc(time.Until(due), ring) // stopped when the connection ends
 		return
 	}
 	a.timer.Reset(time.Until(due))
@@ -62,7 +61,7 @@ func (c *connection) grant(a *produceAnswer) {
 		return
 	}
 	a.due = a.began.Add(a.patience)
-	c.alarm.set(a.due)
+	c.alarm.set(a.due, c.ring)
 }
 
 // ring makes the answers ready whose time is over, as they are.
@@ -78,7 +77,7 @@ func (c *connection) ring() {
 		switch {
 		case a.ready || a.due.IsZero():
 		case now.Before(a.due):
-			c.alarm.set(a.due)
+			c.alarm.set(a.due, c.ring)
 		default:
 			a.expired, a.ready = true, true
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/stela-db/stela/internal/process"
 )
 
