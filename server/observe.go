@@ -7,10 +7,11 @@ import "github.com/stela-db/stela/internal/metrics"
 func (s *Server) observe(kafka *metrics.Kafka) {
 	s.observeLog()
 	var (
-		diskFree   = metrics.NewDesc(metrics.KindGauge, "stela_storage_disk_free_bytes", "Free bytes of the data folder's file system.")
-		diskTotal  = metrics.NewDesc(metrics.KindGauge, "stela_storage_disk_total_bytes", "Size of the data folder's file system.")
-		indexBytes = metrics.NewDesc(metrics.KindGauge, "stela_index_disk_bytes", "Bytes of the index on disk.")
-		frameBytes = metrics.NewDesc(metrics.KindGauge, "stela_frame_pool_bytes", "Memory of the frames in which batches travel, free ones included.")
+		diskFree    = metrics.NewDesc(metrics.KindGauge, "stela_storage_disk_free_bytes", "Free bytes of the data folder's file system.")
+		diskTotal   = metrics.NewDesc(metrics.KindGauge, "stela_storage_disk_total_bytes", "Size of the data folder's file system.")
+		indexBytes  = metrics.NewDesc(metrics.KindGauge, "stela_index_disk_bytes", "Bytes of the index on disk.")
+		indexWrites = metrics.NewDesc(metrics.KindCounter, "stela_index_written_bytes_total", "Bytes written to tables of the index.")
+		frameBytes  = metrics.NewDesc(metrics.KindGauge, "stela_frame_pool_bytes", "Memory of the frames in which batches travel, free ones included.")
 	)
 	s.registry.Observe(func(tell metrics.Tell) {
 		// A file system in memory does not know its size.
@@ -19,6 +20,7 @@ func (s *Server) observe(kafka *metrics.Kafka) {
 			tell(diskTotal, float64(usage.TotalBytes))
 		}
 		tell(indexBytes, float64(s.index.DiskBytes()))
+		tell(indexWrites, float64(s.index.WrittenBytes()))
 		tell(frameBytes, float64(s.pool.Bytes()))
 		view := s.broker.View()
 		kafka.Keep(func(topic string) bool { return view.TopicByName(topic) != nil })

@@ -197,6 +197,13 @@ func (x *Index) Flush() error {
 // DiskBytes returns what the index takes on disk.
 func (x *Index) DiskBytes() int64 { return int64(x.db.Metrics().DiskSpaceUsage()) }
 
+// WrittenBytes returns how many bytes were written to the index's tables since it was opened. What only waits in memory
+// is not among them.
+func (x *Index) WrittenBytes() int64 {
+	total := x.db.Metrics().Total()
+	return int64(total.TableBytesFlushed + total.TableBytesCompacted + total.BlobBytesFlushed + total.BlobBytesCompacted)
+}
+
 // Close closes the index; what was committed since the last Flush is written too. It may be called again.
 func (x *Index) Close() error {
 	x.mu.Lock()

@@ -57,6 +57,66 @@ func (b Batch) Timestamp(r *Record) int64 {
 	return b.BaseTimestamp() + r.TimestampDelta
 }
 
+// A Reader takes the records of one batch in order, without allocating for any of them:
+// Codecs.Read begins, Next goes on, Err says why Next returned false.
+type Reader struct {
+	// Record is what Next found. Its Key, Value and the headers' bytes stay valid as long as the batch does, or
+	// what it was decompressed to; the Headers slice itself is used again for the next record.
+	Record Record
+
+	rest   []byte
+	next   int32 // records before Record, and that one
+	count  int32 // as the header says
+	latest int32 // offset delta of the batch's last record, as the header says
+	err    error
+}
+
+// Read makes r read the records of b, decompressing at most limit bytes. Its error wraps ErrCorrupt or ErrTooLarge.
+func (c *Codecs) Read(r *Reader, b Batch, limit int) error {
+	data := b.Records()
+	*r = Reader{Record: Record{OffsetDelta: -1, Headers: r.Record.Headers[:0]}, count: b.RecordCount(), latest: b.LastOffsetDelta()}
+	if r.count < 0 || r.count > MaxRecordCount {
+		return fmt.Errorf("batch says %d records, limit %d: %w", r.count, MaxRecordCount, ErrCorrupt)
+	}
+	if codec := b.Codec(); codec != CodecNone {
+		var err error
+		if data, err = c.Decompress(nil, codec, data, limit); err != nil {
+			return err
+		}
+	} else if len(data) > limit {
+		return tooLarge(codec, limit)
+	}
+	if int(r.count) > len(data)/minRecordBytes {
+		return fmt.Errorf("batch says %d records in %d bytes: %w", r.count, len(data), ErrCorrupt)
+	}
+	r.rest = data
+	return nil
+}
+
+// Next finds the next record. It returns false after the last one, and when the bytes make no sense.
+func (r *Reader) Next() bool {
+	if r.next == r.count || r.err != nil {
+		if len(r.rest) > 0 && r.err == nil {
+			r.err = fmt.Errorf("%d bytes after the last record: %w", len(r.rest), ErrCorrupt)
+		}
+		return false
+	}
+	last := r.Record.OffsetDelta
+	var err error
+	if r.rest, err = nextRecord(&r.Record, r.rest); err == nil && (r.Record.OffsetDelta <= last || r.Record.OffsetDelta > r.latest) {
+		err = fmt.Errorf("offset delta %d after %d, last %d: %w", r.Record.OffsetDelta, last, r.latest, ErrCorrupt)
+	}
+	if err != nil {
+		r.err = fmt.Errorf("record %d: %w", r.next, err)
+		return false
+	}
+	r.next++
+	return true
+}
+
+// Err returns nil after the last record, else what was wrong, which wraps ErrCorrupt.
+func (r *Reader) Err() error { return r.err }
+
 // Records yields the records of b in order, decompressing at most limit bytes. The first
 // error is the last thing yielded, with a zero Record; it wraps ErrCorrupt or
 // ErrTooLarge. Key, Value and the headers' bytes stay valid as long as b does; the
@@ -66,44 +126,18 @@ func (b Batch) Timestamp(r *Record) int64 {
 // of records is what the header says (at most MaxRecordCount), and nothing is left over.
 func (c *Codecs) Records(b Batch, limit int) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		data := b.Records()
-		count := b.RecordCount()
-		if count < 0 || count > MaxRecordCount {
-			yield(Record{}, fmt.Errorf("batch says %d records, limit %d: %w", count, MaxRecordCount, ErrCorrupt))
+		var r Reader
+		if err := c.Read(&r, b, limit); err != nil {
+			yield(Record{}, err)
 			return
 		}
-		if codec := b.Codec(); codec != CodecNone {
-			var err error
-			if data, err = c.Decompress(nil, codec, data, limit); err != nil {
-				yield(Record{}, err)
-				return
-			}
-		} else if len(data) > limit {
-			yield(Record{}, tooLarge(codec, limit))
-			return
-		}
-		if int(count) > len(data)/minRecordBytes {
-			yield(Record{}, fmt.Errorf("batch says %d records in %d bytes: %w", count, len(data), ErrCorrupt))
-			return
-		}
-		last := int32(-1)
-		var r Record
-		for i := range count {
-			var err error
-			if data, err = nextRecord(&r, data); err == nil && (r.OffsetDelta <= last || r.OffsetDelta > b.LastOffsetDelta()) {
-				err = fmt.Errorf("offset delta %d after %d, last %d: %w", r.OffsetDelta, last, b.LastOffsetDelta(), ErrCorrupt)
-			}
-			if err != nil {
-				yield(Record{}, fmt.Errorf("record %d: %w", i, err))
-				return
-			}
-			last = r.OffsetDelta
-			if !yield(r, nil) {
+		for r.Next() {
+			if !yield(r.Record, nil) {
 				return
 			}
 		}
-		if len(data) > 0 {
-			yield(Record{}, fmt.Errorf("%d bytes after the last record: %w", len(data), ErrCorrupt))
+		if err := r.Err(); err != nil {
+			yield(Record{}, err)
 		}
 	}
 }

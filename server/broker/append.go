@@ -102,7 +102,7 @@ func (d streamDesk) streamPartition(name string, key []byte) (*Partition, error)
 func (d streamDesk) appendHere(ctx context.Context, p *Partition, f *frame.Frame, expected Expected) (AppendResult, error) {
 	f.Retain()
 	outcome := make(chan ProduceResult, 1)
-	batch := ProduceBatch{Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Done: func(r ProduceResult) { outcome <- r }}
+	batch := ProduceBatch{Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r })}
 	it, rejected := batch.prepare(time.Now())
 	if rejected != nil || it.streams == nil || len(it.streams.groups) != 1 || len(it.streams.records) != int(it.batch.RecordCount()) {
 		f.Release()

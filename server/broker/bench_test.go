@@ -47,12 +47,12 @@ func BenchmarkProduce(b *testing.B) {
 				f := n.pool.Get(len(template))
 				copy(f.Bytes(), template)
 				pending.Add(1)
-				n.Produce([]ProduceBatch{{Partition: partitions[i%len(partitions)], Batch: f.Bytes(), Frame: f, Done: func(r ProduceResult) {
+				n.Produce([]ProduceBatch{{Partition: partitions[i%len(partitions)], Batch: f.Bytes(), Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) {
 					if r.Err != nil {
 						panic(fmt.Sprint("BUG: ", r.Err))
 					}
 					pending.Done()
-				}}})
+				})}})
 			}
 			pending.Wait()
 		})

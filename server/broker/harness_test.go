@@ -288,7 +288,7 @@ func (n *testNode) batch(b testBatch) (record.Batch, *frame.Frame) {
 func (n *testNode) send(p *Partition, b testBatch) <-chan ProduceResult {
 	batch, f := n.batch(b)
 	outcome := make(chan ProduceResult, 1)
-	n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Done: func(r ProduceResult) { outcome <- r }}})
+	n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r })}})
 	return outcome
 }
 

@@ -48,6 +48,21 @@ func (u *unpacker) records(batch record.Batch) iter.Seq2[record.Record, error] {
 	}
 }
 
+// open begins to read the records of a batch, and close ends that. Unlike records it allocates nothing, unless the batch
+// is compressed.
+func (u *unpacker) open(r *record.Reader, batch record.Batch) error {
+	if batch.Codec() != record.CodecNone {
+		u.slots <- struct{}{}
+	}
+	return u.codecs.Read(r, batch, u.limit)
+}
+
+func (u *unpacker) close(batch record.Batch) {
+	if batch.Codec() != record.CodecNone {
+		<-u.slots
+	}
+}
+
 // A rejection is an error about single records of a batch.
 type rejection struct {
 	err     error
@@ -99,16 +114,17 @@ func (p *Partition) maxBatchBytes() int {
 // keys. On event-store topics it returns the streams they belong to, nil when no record has a key.
 func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
 	options := &p.topic.Options
+	unpacker := &p.state.shard.broker.unpacker
+	var reader record.Reader
+	err := unpacker.open(&reader, batch)
+	defer unpacker.close(batch)
+	if err != nil {
+		return nil, rejectBatch(err)
+	}
 	var streams *streamBatch
-	i := -1
-	for r, err := range p.state.shard.broker.unpacker.records(batch) {
-		i++
-		switch {
-		case errors.Is(err, record.ErrTooLarge):
-			return nil, &rejection{err: fmt.Errorf("%w: %w", err, ErrMessageTooLarge)}
-		case err != nil:
-			return nil, &rejection{err: fmt.Errorf("%w: %w", err, ErrCorruptMessage)}
-		case r.OffsetDelta != int32(i):
+	r := &reader.Record
+	for i := 0; reader.Next(); i++ {
+		if r.OffsetDelta != int32(i) {
 			return nil, rejectRecord(i, fmt.Sprintf("offset delta %d", r.OffsetDelta), ErrInvalidRecord)
 		}
 		if r.Key == nil {
@@ -123,11 +139,22 @@ func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
 		if streams == nil {
 			streams = &streamBatch{}
 		}
-		if rejected := streams.add(p, i, &r); rejected != nil {
+		if rejected := streams.add(p, i, r); rejected != nil {
 			return nil, rejected
 		}
 	}
+	if err := reader.Err(); err != nil {
+		return nil, rejectBatch(err)
+	}
 	return streams, nil
+}
+
+// rejectBatch refuses a batch whose records cannot be read.
+func rejectBatch(err error) *rejection {
+	if errors.Is(err, record.ErrTooLarge) {
+		return &rejection{err: fmt.Errorf("%w: %w", err, ErrMessageTooLarge)}
+	}
+	return &rejection{err: fmt.Errorf("%w: %w", err, ErrCorruptMessage)}
 }
 
 // A streamBatch is what the records of one batch mean for streams.

@@ -44,7 +44,7 @@ func (n *testNode) produceKeyed(p *Partition, events ...string) ProduceResult {
 	f := n.pool.Get(len(made))
 	copy(f.Bytes(), made)
 	outcome := make(chan ProduceResult, 1)
-	n.Produce([]ProduceBatch{{Partition: p, Batch: f.Bytes(), Frame: f, Done: func(r ProduceResult) { outcome <- r }}})
+	n.Produce([]ProduceBatch{{Partition: p, Batch: f.Bytes(), Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r })}})
 	return <-outcome
 }
 

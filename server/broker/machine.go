@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/stela-db/stela/log/index"
@@ -30,6 +31,7 @@ type machine struct {
 	heads     *lru[streamKey, streamHead]
 	woken     []*partitionState // whose begin moved, or that were dropped
 	row       []byte
+	outcomes  []error
 }
 
 // A chain is the stamp and term of the last entry that was applied.
@@ -118,7 +120,9 @@ func (m *machine) Follow() { m.shard.follow() }
 
 // Apply implements replication.StateMachine.
 func (m *machine) Apply(entries []replication.Committed) []error {
-	outcomes := make([]error, len(entries))
+	outcomes := slices.Grow(m.outcomes[:0], len(entries))[:len(entries)]
+	clear(outcomes)
+	m.outcomes = outcomes
 	if m.failed != nil {
 		for i := range outcomes {
 			outcomes[i] = m.failed
@@ -353,8 +357,8 @@ func (m *machine) push(key producerKey, epoch int16, b producerBatch, now int64)
 func (m *machine) commit() error {
 	for _, key := range m.dirty {
 		if p := m.producers.get(key); p != nil {
-			m.row = p.append(m.row[:0])
-			m.batch.Put(m.shard.id, key.row(), m.row)
+			m.row = p.append(key.append(m.row[:0]))
+			m.batch.Put(m.shard.id, m.row[:producerKeyBytes], m.row[producerKeyBytes:])
 		}
 	}
 	m.row = binary.LittleEndian.AppendUint64(m.row[:0], uint64(m.chain.term))

@@ -179,7 +179,8 @@ func (m *machine) expire(body []byte) error {
 	}
 	if p.time == last && p.mark != m.round {
 		m.producers.remove(key)
-		m.batch.Delete(m.shard.id, key.row())
+		m.row = key.append(m.row[:0])
+		m.batch.Delete(m.shard.id, m.row)
 	}
 	return nil
 }

@@ -11,14 +11,14 @@ import (
 // holds too many unanswered bytes, which is what slows down a client that is too fast.
 func (b *Broker) Produce(batches []ProduceBatch) {
 	now := time.Now()
-	var one [1]item
-	queued := one[:0]
+	var few [16]item
+	queued := few[:0]
 	var shard *shard
 	for i := range batches {
 		it, rejected := batches[i].prepare(now)
 		if rejected != nil {
 			batches[i].Frame.Release()
-			batches[i].Done(ProduceResult{
+			batches[i].Receiver.Done(ProduceResult{
 				Err: rejected.err, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1, RecordErrors: rejected.records,
 			})
 			continue
@@ -57,7 +57,7 @@ func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 		}
 	}
 	it := item{
-		state: p.state, batch: batch.Batch, frame: batch.Frame, streams: streams, done: batch.Done, bytes: int64(len(batch.Batch)),
+		state: p.state, batch: batch.Batch, frame: batch.Frame, streams: streams, receiver: batch.Receiver, bytes: int64(len(batch.Batch)),
 		result: ProduceResult{LogAppendTime: -1},
 	}
 	if p.topic.Options.LogAppendTime {

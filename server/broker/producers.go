@@ -21,13 +21,16 @@ type producerKey struct {
 	id        int64
 }
 
-func (k producerKey) row() []byte {
-	b := binary.BigEndian.AppendUint32([]byte{rowProducer}, uint32(k.partition))
-	return binary.BigEndian.AppendUint64(b, uint64(k.id))
+// producerKeyBytes is the size of a producer's key in the index.
+const producerKeyBytes = 13
+
+func (k producerKey) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(append(dst, rowProducer), uint32(k.partition))
+	return binary.BigEndian.AppendUint64(dst, uint64(k.id))
 }
 
 func parseProducerRow(key []byte) (producerKey, bool) {
-	if len(key) != 13 {
+	if len(key) != producerKeyBytes {
 		return producerKey{}, false
 	}
 	return producerKey{record.Partition(binary.BigEndian.Uint32(key[1:])), int64(binary.BigEndian.Uint64(key[5:]))}, true
@@ -130,7 +133,7 @@ func parseProducerState(b []byte) (producerState, error) {
 
 // loadProducer reads a producer's state from the index; one that is not there is empty.
 func (s *shard) loadProducer(key producerKey) (producerState, error) {
-	b, ok, err := s.broker.config.Index.Get(s.id, key.row())
+	b, ok, err := s.broker.config.Index.Get(s.id, key.append(make([]byte, 0, producerKeyBytes)))
 	if err != nil || !ok {
 		return producerState{}, err
 	}

@@ -19,7 +19,7 @@ func (n *testNode) produceChanged(p *Partition, b testBatch, change func(record.
 	change(batch)
 	batch.SetCRC()
 	outcome := make(chan ProduceResult, 1)
-	n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Done: func(r ProduceResult) { outcome <- r }}})
+	n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r })}})
 	return <-outcome
 }
 
@@ -113,7 +113,7 @@ func TestBackPressure(t *testing.T) {
 		go func() {
 			for range 20 {
 				batch, f := n.batch(testBatch{values: []string{strings.Repeat("x", 1000)}})
-				n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Done: func(r ProduceResult) { outcomes <- r }}})
+				n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcomes <- r })}})
 			}
 			blocked <- struct{}{}
 		}()
@@ -203,7 +203,7 @@ func TestFramesComeBack(t *testing.T) {
 			f.Retain()
 			frames = append(frames, f)
 			outcome := make(chan ProduceResult, 1)
-			n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Done: func(r ProduceResult) { outcome <- r }}})
+			n.Produce([]ProduceBatch{{Partition: p, Batch: batch, Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r })}})
 			<-outcome
 		}
 		for _, f := range frames {

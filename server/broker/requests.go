@@ -15,9 +15,22 @@ type ProduceBatch struct {
 	Batch record.Batch
 	// Frame is the memory of Batch. The reference passes to the broker.
 	Frame *frame.Frame
-	// Done is called once, from any goroutine, when the batch is committed or refused. It must not block.
-	Done func(ProduceResult)
+	// Receiver is told once.
+	Receiver ProduceReceiver
 }
+
+// A ProduceReceiver takes the result of a ProduceBatch. A front that has a place for each result gives that, which
+// costs nothing; ReceiverFunc is for all others.
+type ProduceReceiver interface {
+	// Done is called once, from any goroutine, when the batch is committed or refused. It must not block.
+	Done(result ProduceResult)
+}
+
+// A ReceiverFunc is a function as ProduceReceiver.
+type ReceiverFunc func(ProduceResult)
+
+// Done implements ProduceReceiver.
+func (f ReceiverFunc) Done(result ProduceResult) { f(result) }
 
 // A ProduceResult answers a ProduceBatch.
 type ProduceResult struct {

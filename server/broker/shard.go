@@ -49,12 +49,12 @@ const proposalsUnderway = 1024
 // An item is one thing that a shard's sequencer orders: a batch, or notes.
 type item struct {
 	// of a batch
-	state   *partitionState
-	batch   record.Batch
-	frame   *frame.Frame
-	streams *streamBatch // nil when no record belongs to a stream
-	done    func(ProduceResult)
-	result  ProduceResult
+	state    *partitionState
+	batch    record.Batch
+	frame    *frame.Frame
+	streams  *streamBatch // nil when no record belongs to a stream
+	receiver ProduceReceiver
+	result   ProduceResult
 
 	// of notes
 	notes []byte
@@ -83,7 +83,7 @@ func (it *item) answer(err error) {
 	default:
 		it.result = ProduceResult{Err: err, BaseOffset: -1, LogStartOffset: -1, LogAppendTime: -1}
 	}
-	it.done(it.result)
+	it.receiver.Done(it.result)
 }
 
 // drop refuses an item that was not handed to Raft.

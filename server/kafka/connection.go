@@ -35,6 +35,7 @@ type connection struct {
 	mu      sync.Mutex // guards what follows
 	changed *sync.Cond
 	pending []*produceAnswer // Produce requests not yet answered, in order
+	spare   []*produceAnswer // for the next ones
 	alarm   alarm
 	busy    bool // another request runs, or its answer is being written
 	ended   bool
@@ -44,6 +45,7 @@ func newConnection(s *Server, listener *Bound, conn net.Conn) *connection {
 	c := &connection{server: s, listener: listener, conn: conn, source: newSource(conn, s.limits.Read)}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.changed = sync.NewCond(&c.mu)
+	c.alarm.ring = c.ring
 	return c
 }
 
@@ -257,7 +259,7 @@ func (c *connection) refuseVersion(h header) error {
 func (c *connection) answer(h header, tags bool, response kmsg.Response) error {
 	out := appendAnswerHeader(make([]byte, 0, 512), h.correlation, tags)
 	out = response.AppendTo(out)
-	return c.write(net.Buffers{finishAnswer(out)}, len(out))
+	return c.writeOne(finishAnswer(out))
 }
 
 // appendAnswerHeader appends room for the size, and the header.
@@ -274,6 +276,22 @@ func appendAnswerHeader(dst []byte, correlation int32, tags bool) []byte {
 func finishAnswer(out []byte) []byte {
 	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
 	return out
+}
+
+// writeOne is write with one piece.
+func (c *connection) writeOne(out []byte) error {
+	for rest := out; len(rest) > 0; {
+		step := rest[:min(len(rest), writeStep)]
+		rest = rest[len(step):]
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.server.limits.Write)); err != nil {
+			return err
+		}
+		if _, err := c.conn.Write(step); err != nil {
+			return err
+		}
+	}
+	c.server.metrics.SentBytes.Add(int64(len(out)))
+	return nil
 }
 
 // write sends pieces of total bytes. The peer has limits.Write for every writeStep of them. Only who owns the

@@ -29,6 +29,8 @@ type producer struct {
 	send    func([]broker.ProduceBatch)
 	batches []broker.ProduceBatch // collected for send
 	held    int64                 // of the server's budget, for what is collected
+
+	topicName string // the last that was named
 }
 
 // newProducer returns a producer to b.
@@ -66,11 +68,7 @@ func (c *connection) produce(api *api, h header) error {
 			c.writeProduced()
 		})
 	}
-	answer := &produceAnswer{connection: c, api: api, version: h.version, correlation: h.correlation}
-	answer.open.Store(1) // the reader's
-	c.mu.Lock()
-	c.pending = append(c.pending, answer)
-	c.mu.Unlock()
+	answer := c.expect(api, h)
 	p := producing{producer: c.producer, connection: c, source: c.source, flexible: h.version >= api.flexible, answer: answer}
 	err = p.decode()
 	p.handOver()
@@ -82,6 +80,23 @@ func (c *connection) produce(api *api, h header) error {
 	c.grant(answer)
 	answer.finish()
 	return nil
+}
+
+// expect adds the answer of a Produce request to those that are pending.
+func (c *connection) expect(api *api, h header) *produceAnswer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var a *produceAnswer
+	if last := len(c.spare) - 1; last >= 0 {
+		a, c.spare[last] = c.spare[last], nil
+		c.spare = c.spare[:last]
+	} else {
+		a = &produceAnswer{connection: c}
+	}
+	a.api, a.version, a.correlation, a.acks = api, h.version, h.correlation, 0
+	a.open.Store(1) // the reader's
+	c.pending = append(c.pending, a)
+	return a
 }
 
 // decode reads the request after what was peeked of its header.
@@ -136,7 +151,10 @@ func (p *producing) topic() error {
 	if err != nil {
 		return err
 	}
-	topic := p.answer.addTopic(string(name))
+	if string(name) != p.topicName { // most requests name the topic of the one before
+		p.topicName = string(name)
+	}
+	topic := p.answer.addTopic(p.topicName)
 	partitions, err := p.arrayLength(p.least(4, 4))
 	if err != nil {
 		return err
@@ -218,7 +236,7 @@ func (p *producing) batch(slot *producedPartition, partition *broker.Partition, 
 	}
 	slot.batchBytes, slot.records = int32(size), batch.RecordCount()
 	p.answer.open.Add(1)
-	p.batches = append(p.batches, broker.ProduceBatch{Partition: partition, Batch: batch, Frame: memory, Done: slot.done})
+	p.batches = append(p.batches, broker.ProduceBatch{Partition: partition, Batch: batch, Frame: memory, Receiver: slot})
 	if p.held >= handOver {
 		p.handOver()
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/stela-db/stela/server/broker"
 )
 
-// produceAnswer collects the results of one Produce request, which come from any goroutine.
+// produceAnswer collects the results of one Produce request, which come from any goroutine. A connection uses those of
+// answered requests again, so that a request of the usual shape allocates nothing.
 type produceAnswer struct {
 	connection  *connection
 	api         *api
@@ -34,8 +35,14 @@ type producedTopic struct {
 	count  int
 }
 
-// pieceLength bounds what is allocated for partitions that were only announced.
-const pieceLength = 64
+const (
+	// pieceLength bounds what is allocated for partitions that were only announced.
+	pieceLength = 64
+	// sparePartitions bounds the partitions that an answer may have room for when it is kept for another request,
+	// spareAnswers how many are kept.
+	sparePartitions = 16
+	spareAnswers    = 5
+)
 
 // producedPartition is the answer for one partition.
 type producedPartition struct {
@@ -47,22 +54,56 @@ type producedPartition struct {
 	decided    atomic.Bool // result is there
 }
 
+// addTopic appends a topic, in the room of an earlier request's if there is any.
 func (a *produceAnswer) addTopic(name string) *producedTopic {
-	topic := &producedTopic{name: name}
-	a.topics = append(a.topics, topic)
-	return topic
+	n := len(a.topics)
+	if n == cap(a.topics) {
+		a.topics = append(a.topics, nil)
+	}
+	a.topics = a.topics[:n+1]
+	if a.topics[n] == nil {
+		a.topics[n] = &producedTopic{}
+	}
+	a.topics[n].name = name
+	return a.topics[n]
 }
 
 // add appends a partition; more, this one included, are announced.
 func (t *producedTopic) add(answer *produceAnswer, index int32, more int) *producedPartition {
 	last := len(t.pieces) - 1
 	if last < 0 || len(t.pieces[last]) == cap(t.pieces[last]) {
-		t.pieces = append(t.pieces, make([]producedPartition, 0, min(more, pieceLength)))
 		last++
+		if last == cap(t.pieces) {
+			t.pieces = append(t.pieces, nil)
+		}
+		t.pieces = t.pieces[:last+1]
+		if t.pieces[last] == nil {
+			t.pieces[last] = make([]producedPartition, 0, min(more, pieceLength))
+		}
 	}
 	t.pieces[last] = append(t.pieces[last], producedPartition{answer: answer, index: index})
 	t.count++
 	return &t.pieces[last][len(t.pieces[last])-1]
+}
+
+// clear empties the answer and keeps its room. It reports whether that is little enough to be worth keeping.
+func (a *produceAnswer) clear() bool {
+	room := 0
+	for _, topic := range a.topics[:cap(a.topics)] {
+		if topic == nil {
+			continue
+		}
+		for _, piece := range topic.pieces[:cap(topic.pieces)] {
+			room += cap(piece)
+		}
+		for i, piece := range topic.pieces {
+			clear(piece)
+			topic.pieces[i] = piece[:0]
+		}
+		topic.name, topic.pieces, topic.count = "", topic.pieces[:0], 0
+	}
+	a.topics, a.due, a.ready = a.topics[:0], time.Time{}, false
+	return room <= sparePartitions
 }
 
 // refuse answers a partition whose batch does not go to the broker.
@@ -71,8 +112,8 @@ func (p *producedPartition) refuse(err error) {
 	p.decided.Store(true)
 }
 
-// done takes the broker's result.
-func (p *producedPartition) done(result broker.ProduceResult) {
+// Done implements broker.ProduceReceiver.
+func (p *producedPartition) Done(result broker.ProduceResult) {
 	p.result = result
 	p.decided.Store(true)
 	p.answer.finish()
@@ -187,7 +228,7 @@ func (c *connection) writeProduced() {
 			}
 		}
 		if len(out) > 0 {
-			if e := c.write([][]byte{out}, len(out)); e != nil {
+			if e := c.writeOne(out); e != nil {
 				err = e
 			}
 		}
@@ -200,8 +241,17 @@ func (c *connection) writeProduced() {
 		rest := copy(c.pending, c.pending[len(ready):])
 		clear(c.pending[rest:])
 		c.pending = c.pending[:rest]
+		for _, a := range ready {
+			if a.expired { // results still come into it
+				continue
+			}
+			if a.clear() && len(c.spare) < spareAnswers {
+				c.spare = append(c.spare, a)
+			}
+		}
 		c.changed.Broadcast()
 		c.mu.Unlock()
+		clear(ready)
 		if cap(out) > handOver {
 			out = nil
 		}

@@ -46,7 +46,7 @@ func fakeProduce(t testing.TB, s *Server, stream []byte) (answers [][]byte, batc
 			for _, b := range all {
 				batches = append(batches, string(b.Batch))
 				b.Frame.Release()
-				b.Done(broker.ProduceResult{BaseOffset: 7, LogAppendTime: -1})
+				b.Receiver.Done(broker.ProduceResult{BaseOffset: 7, LogAppendTime: -1})
 			}
 		},
 	}

@@ -28,6 +28,7 @@ func patience(timeoutMillis int32) time.Duration {
 type alarm struct {
 	timer *time.Timer // nil before the first use
 	at    time.Time   // when it rings; zero: it is off
+	ring  func()
 }
 
 func (a *alarm) stop() {
@@ -38,13 +39,13 @@ func (a *alarm) stop() {
 }
 
 // set makes the alarm ring at due, if it does not ring earlier.
-func (a *alarm) set(due time.Time, ring func()) {
+func (a *alarm) set(due time.Time) {
 	if !a.at.IsZero() && !due.Before(a.at) {
 		return
 	}
 	a.at = due
 	if a.timer == nil {
-		a.timer = time.AfterFunc(time.Until(due), ring) // stopped when the connection ends
+		a.timer = time.AfterFunc(time.Until(due), a.ring) // stopped when the connection ends
 		return
 	}
 	a.timer.Reset(time.Until(due))
@@ -61,7 +62,7 @@ func (c *connection) grant(a *produceAnswer) {
 		return
 	}
 	a.due = a.began.Add(a.patience)
-	c.alarm.set(a.due, c.ring)
+	c.alarm.set(a.due)
 }
 
 // ring makes the answers ready whose time is over, as they are.
@@ -77,7 +78,7 @@ func (c *connection) ring() {
 		switch {
 		case a.ready || a.due.IsZero():
 		case now.Before(a.due):
-			c.alarm.set(a.due, c.ring)
+			c.alarm.set(a.due)
 		default:
 			a.expired, a.ready = true, true
 		}

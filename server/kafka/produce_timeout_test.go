@@ -26,7 +26,7 @@ func undecided(t *testing.T) (client net.Conn, open <-chan broker.ProduceBatch) 
 		send: func(all []broker.ProduceBatch) {
 			for _, b := range all {
 				if b.Frame.Release(); b.Batch.RecordCount() == 1 {
-					b.Done(broker.ProduceResult{BaseOffset: 7, LogAppendTime: -1})
+					b.Receiver.Done(broker.ProduceResult{BaseOffset: 7, LogAppendTime: -1})
 					continue
 				}
 				batches <- b
@@ -84,7 +84,7 @@ func TestProduceTimeout(t *testing.T) {
 				t.Errorf("timeout %d ms: answers %+v, %+v", test.millis, first, second)
 			}
 			late := <-open
-			late.Done(broker.ProduceResult{BaseOffset: 8, LogAppendTime: -1})
+			late.Receiver.Done(broker.ProduceResult{BaseOffset: 8, LogAppendTime: -1})
 		}
 	})
 }
@@ -118,7 +118,7 @@ func TestProduceTimeoutsOfManyRequests(t *testing.T) {
 				t.Errorf("answer %d has code %d, wanted %d", i, code, want.code)
 			}
 			if i == 1 {
-				fourth.Done(broker.ProduceResult{BaseOffset: 9, LogAppendTime: -1})
+				fourth.Receiver.Done(broker.ProduceResult{BaseOffset: 9, LogAppendTime: -1})
 			}
 		}
 	})

@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/stela-db/stela/internal/process"
 )
 
