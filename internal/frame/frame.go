@@ -47,6 +47,9 @@ const (
 	slabClass = 16
 	slabBytes = 1 << 20
 
+	// MinMemory is what the smallest frame takes of memory, in bytes: who bounds memory counts no less for a frame.
+	MinMemory = 1 << minClass
+
 	// MaxBytes is the largest n that Get accepts.
 	MaxBytes = 1<<maxClass - Prefix
 

@@ -3,6 +3,8 @@ package broker
 import (
 	"fmt"
 	"time"
+
+	"github.com/stela-db/stela/internal/frame"
 )
 
 // Produce takes the batches of one request, in order. Each batch is checked here, on
@@ -57,7 +59,8 @@ func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 		}
 	}
 	it := item{
-		state: p.state, batch: batch.Batch, frame: batch.Frame, streams: streams, receiver: batch.Receiver, bytes: int64(len(batch.Batch)),
+		state: p.state, batch: batch.Batch, frame: batch.Frame, streams: streams, receiver: batch.Receiver,
+		bytes:  int64(max(len(batch.Batch), frame.MinMemory)), // a small batch holds a frame, too
 		result: ProduceResult{LogAppendTime: -1},
 	}
 	if p.topic.Options.LogAppendTime {

@@ -216,13 +216,14 @@ func (p *producing) target(topic string, index int32, size int) (*broker.Partiti
 // batch reads a batch into a frame of its own and collects it for the broker.
 func (p *producing) batch(slot *producedPartition, partition *broker.Partition, size int) error {
 	server := p.connection.server
-	if !server.requests.try(int64(size)) {
+	cost := int64(max(size, frame.MinMemory))
+	if !server.requests.try(cost) {
 		p.handOver() // nothing may be held while waiting
-		if err := server.requests.take(p.connection.ctx, int64(size), server.limits.Wait); err != nil {
+		if err := server.requests.take(p.connection.ctx, cost, server.limits.Wait); err != nil {
 			return err
 		}
 	}
-	p.held += int64(size)
+	p.held += cost
 	memory := server.config.Pool.Get(size)
 	if err := p.source.read(memory.Bytes()); err != nil {
 		memory.Release()
