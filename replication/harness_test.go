@@ -40,6 +40,37 @@ type listMachine struct {
 	restores int
 	visited  int   // entries that the last Restore was shown
 	broken   error // what Restore returns, late
+	ledger   *ledger
+}
+
+// ledger is what any node has ever applied, in any of its lives. Nil keeps nothing.
+type ledger struct {
+	mu       sync.Mutex // guards all below
+	applied  map[record.Index]Committed
+	disputed error // the first entry of which two are told
+}
+
+func (l *ledger) note(e Committed) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.Tail = slices.Clone(e.Tail)
+	before, ok := l.applied[e.Index]
+	if !ok {
+		l.applied[e.Index] = e
+		return
+	}
+	if l.disputed == nil && (before.Term != e.Term || !slices.Equal(before.Tail, e.Tail)) {
+		l.disputed = fmt.Errorf("entry %d was applied as one of term %d and as one of term %d", e.Index, before.Term, e.Term)
+	}
+}
+
+func (l *ledger) dispute() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.disputed
 }
 
 func (m *listMachine) Apply(entries []Committed) []error {
@@ -51,6 +82,7 @@ func (m *listMachine) Apply(entries []Committed) []error {
 			panic(fmt.Sprintf("BUG: entry %d applied again after %d", e.Index, m.applied))
 		}
 		m.applied = e.Index
+		m.ledger.note(e)
 		if e.Tail == nil {
 			continue
 		}
@@ -186,6 +218,7 @@ func (m *listMachine) leading() record.Term {
 type machineDisk struct {
 	mu       sync.Mutex // guards machines
 	machines map[record.Shard]*listMachine
+	ledger   *ledger
 }
 
 func (d *machineDisk) machine(shard record.Shard) *listMachine {
@@ -194,17 +227,36 @@ func (d *machineDisk) machine(shard record.Shard) *listMachine {
 	m := d.machines[shard]
 	if m == nil {
 		m = &listMachine{}
+		if shard == 1 {
+			m.ledger = d.ledger
+		}
 		d.machines[shard] = m
 	}
 	return m
 }
 
-// forget makes the machines begin anew, as if their state had never been flushed.
-func (d *machineDisk) forget() {
+// flushed returns the machines as they are now, as a disk would have them.
+func (d *machineDisk) flushed() map[record.Shard]*listMachine {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.machines = map[record.Shard]*listMachine{}
+	machines := map[record.Shard]*listMachine{}
+	for shard, m := range d.machines {
+		m.mu.Lock()
+		machines[shard] = &listMachine{texts: slices.Clone(m.texts), applied: m.applied, ledger: m.ledger}
+		m.mu.Unlock()
+	}
+	return machines
 }
+
+// replace makes the machines those that were flushed, none for a node that had flushed nothing.
+func (d *machineDisk) replace(machines map[record.Shard]*listMachine) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.machines = machines
+}
+
+// forget makes the machines begin anew, as if their state had never been flushed.
+func (d *machineDisk) forget() { d.replace(map[record.Shard]*listMachine{}) }
 
 // testNode is one node: its disk, and its present life.
 type testNode struct {
@@ -219,22 +271,26 @@ type testNode struct {
 	up      bool
 	cut     *atomic.Bool // the present life has no network any more
 
-	mu    sync.Mutex // guards fatal
+	mu    sync.Mutex // guards all below
 	fatal error
+	lives int
 }
 
 type testCluster struct {
-	t      *testing.T
-	pipes  *network.Pipes
-	tcp    bool
-	peers  map[int32]string
-	nodes  map[int32]*testNode
-	adjust func(*Config)
-	wrap   func(int32, vfs.FS) vfs.FS
+	t            *testing.T
+	pipes        *network.Pipes
+	tcp          bool
+	peers        map[int32]string
+	nodes        map[int32]*testNode
+	adjust       func(*Config)
+	wrap         func(int32, vfs.FS) vfs.FS
+	segmentBytes int64
+	// prepare is told of each new life of a node before it starts; nil: nobody.
+	prepare func(*testNode)
 }
 
 func newCluster(t *testing.T, size int, adjust func(*Config)) *testCluster {
-	c := &testCluster{t: t, pipes: network.NewPipes(), peers: map[int32]string{}, nodes: map[int32]*testNode{}, adjust: adjust}
+	c := &testCluster{t: t, pipes: network.NewPipes(), peers: map[int32]string{}, nodes: map[int32]*testNode{}, adjust: adjust, segmentBytes: 1 << 20}
 	for i := range int32(size) {
 		c.peers[i+1] = fmt.Sprintf("node%d:1", i+1)
 	}
@@ -297,17 +353,19 @@ func (n *testNode) tryStart() error {
 	}
 	n.mu.Lock()
 	n.fatal = nil
+	n.lives++
+	life := n.lives
 	n.mu.Unlock()
 	fatal := func(err error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if n.fatal == nil {
+		if n.fatal == nil && n.lives == life {
 			n.fatal = err
 		}
 	}
 	n.pool = frame.NewPool(0)
 	n.log, err = log.Open(log.Config{
-		FS: fs, Dir: "data/log", Incarnation: identity.Incarnation, SegmentBytes: 1 << 20, TailBytes: 1 << 20,
+		FS: fs, Dir: "data/log", Incarnation: identity.Incarnation, SegmentBytes: n.cluster.segmentBytes, TailBytes: 1 << 20,
 		Pool: n.pool, Logger: logger, Fatal: fatal,
 	})
 	if err != nil {
@@ -332,6 +390,9 @@ func (n *testNode) tryStart() error {
 	}
 	n.node, err = New(config)
 	if err == nil {
+		if n.cluster.prepare != nil {
+			n.cluster.prepare(n)
+		}
 		n.node.Handle(1, func(_ context.Context, from int32, request []byte) ([]byte, error) {
 			if len(request) == 0 {
 				return nil, errRefused
