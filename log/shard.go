@@ -222,6 +222,32 @@ func (s *Shard) WaitDurable(i record.Index) error {
 	return nil
 }
 
+// WaitDurableIn is WaitDurable for the entry that has index i and that term. The error wraps
+// ErrNotFound also when a truncation takes it back, whatever comes in its place. An
+// entry before the window counts as durable: Forget is for those that were applied.
+func (s *Shard) WaitDurableIn(i record.Index, term record.Term) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if i < s.window.begin() {
+			return nil
+		}
+		at := s.window.at(i)
+		switch {
+		case at == nil:
+			return fmt.Errorf("wait for entry %d of shard %d, which ends at %d: %w", i, s.number, s.window.last(), ErrNotFound)
+		case at.term != term:
+			return fmt.Errorf("wait for entry %d of shard %d and term %d, which has one of term %d: %w", i, s.number, term, at.term, ErrNotFound)
+		case s.durable >= i:
+			return nil
+		}
+		if err := s.log.failing.err(); err != nil {
+			return err
+		}
+		s.synced.Wait()
+	}
+}
+
 // publish tells that everything up to i of the window's generation is durable.
 func (s *Shard) publish(generation uint64, i record.Index) {
 	s.mu.Lock()

@@ -59,6 +59,7 @@ type writer struct {
 	synced *sync.Cond // durable moved, or failure was set
 	queue  []item
 	layout
+	unsynced
 	closing bool
 	idle    *time.Timer
 
@@ -97,6 +98,7 @@ func (w *writer) submit(items []item) error {
 	}
 	for i := range items {
 		w.place(&items[i])
+		w.waiting(items[i].header.Size())
 	}
 	w.wake.Signal()
 	return nil
@@ -202,6 +204,7 @@ func (w *writer) run() {
 			w.wake.Wait()
 		}
 		items, w.queue = w.queue, items[:0]
+		w.taken()
 		closing := w.closing
 		w.mu.Unlock()
 		if len(items) == 0 || w.log.failing.err() != nil {
@@ -238,6 +241,7 @@ func (w *writer) publish(items []item) {
 	last := &items[len(items)-1]
 	end := last.header.Position + record.Position(last.header.Size())
 	w.mu.Lock()
+	w.settled()
 	for i := range items {
 		if items[i].header.Kind != segment.KindNote {
 			w.durable.Store(int64(end))

@@ -100,6 +100,9 @@ func (c *catchup) ask(from transport.Peer, r *installRequest) (installState, uin
 		return installRefused, term, nil
 	}
 	if in.store.has(r.index, r.indexTerm) {
+		if !in.store.isDurable(record.Index(r.index)) { // the leader would count it
+			return installWorking, 0, nil
+		}
 		return installDone, r.term, nil
 	}
 	c.stop()
@@ -140,6 +143,12 @@ func (s *store) has(index, term uint64) bool {
 	}
 	_, same := s.agrees(index, term)
 	return same
+}
+
+// isDurable tells whether what has knows of is durable.
+func (s *store) isDurable(index record.Index) bool {
+	meta := s.snapshots.newest()
+	return meta != nil && record.Index(meta.Index) >= index || s.shard.Durable() >= index
 }
 
 func (j *job) run() error {

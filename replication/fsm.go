@@ -20,6 +20,7 @@ var errNoRestore = errors.New("raft restores nothing here: snapshots are install
 type fsm struct {
 	machine  StateMachine
 	shard    *log.Shard
+	gate     func(record.Index, record.Term) error // waits until the entry is durable on this node
 	failure  *failure
 	settled  func(l *raft.Log, err error) // tells a proposer that is waiting
 	snapshot chan struct{}                // of one place: it is time for a snapshot
@@ -42,10 +43,16 @@ type snapshotLimits struct {
 // Apply implements raft.FSM.
 func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 
-// ApplyBatch implements raft.BatchingFSM. A log that answers before it has synced
-// needs its gate here: first wait until the last entry is durable on this node.
+// ApplyBatch implements raft.BatchingFSM. It is a gate: raft commits what this node
+// may not have synced yet, but nobody sees an entry, in an answer, in the state or in a
+// snapshot, before it is durable here.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	results := make([]any, len(logs))
+	last := record.Index(logs[len(logs)-1].Index)
+	if err := f.gate(last, record.Term(logs[len(logs)-1].Term)); err != nil {
+		f.failure.stop(fmt.Errorf("apply up to entry %d: %w", last, err))
+		return f.refuse(results)
+	}
 	from := 0 // of the entries that the machine has not had
 	done := f.machine.Applied()
 	for from < len(logs) && record.Index(logs[from].Index) <= done {
@@ -73,7 +80,6 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			}
 		}
 	}
-	last := record.Index(logs[len(logs)-1].Index)
 	f.release()
 	f.shard.SetApplied(last)
 	f.applied.Store(uint64(last))

@@ -3,6 +3,7 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -138,4 +139,50 @@ func TestLeaderChangeInGate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// enoughSeeds is within how many losses of power at random an open gate must be noticed.
+const enoughSeeds = 300
+
+// TestOpenGateIsNoticed opens each gate in turn: the tests above must not pass then.
+func TestOpenGateIsNoticed(t *testing.T) {
+	disks := formed(t)
+	for name, open := range map[string]gates{"success": {success: true}, "applied": {applied: true}, "commit": {commit: true}} {
+		t.Run(name, func(t *testing.T) {
+			prepare := func(n *testNode) { n.node.open = open }
+			noticed := 0
+			for _, gc := range gateCases() {
+				inBubble(t, func(t *testing.T) {
+					if err := gc.run(t, disks, prepare); err != nil {
+						t.Logf("%s: %v", gc.name, err)
+						noticed++
+					}
+				})
+			}
+			if noticed == 0 {
+				t.Error("no change of the leader noticed it")
+			}
+			var err error
+			seed := uint64(0)
+			for ; seed < enoughSeeds && err == nil; seed++ {
+				inBubble(t, func(t *testing.T) { err = atRandom(disks, seed, prepare).runOnly(t) })
+			}
+			if err == nil {
+				t.Errorf("%d losses of power did not notice it", enoughSeeds)
+			}
+			t.Logf("noticed by seed %d: %v", seed, err)
+		})
+	}
+}
+
+// atRandom is a loss of power at a step that the seed chooses, of all that is not synced.
+func atRandom(disks map[int32]*vfs.MemFS, seed uint64, prepare func(*testNode)) *trial {
+	random := rand.New(rand.NewPCG(seed, 7))
+	sets := victimSets()
+	return &trial{disks: disks, seed: seed, step: 1 + random.IntN(150), victims: sets[random.IntN(len(sets))], prepare: prepare}
+}
+
+func (r *trial) runOnly(t *testing.T) error {
+	_, err := r.run(t)
+	return err
 }

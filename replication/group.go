@@ -305,7 +305,7 @@ type Status struct {
 	Term      record.Term
 	First     record.Index // of Raft's window
 	Last      record.Index
-	Commit    record.Index
+	Commit    record.Index // that is durable here
 	Applied   record.Index
 	Snapshot  record.Index // where the newest one was taken
 	Contact   time.Time    // when a follower last heard of its leader
@@ -332,7 +332,7 @@ func (g *Group) Status() Status {
 		Term:    record.Term(in.raft.CurrentTerm()),
 		First:   g.log.First(),
 		Last:    record.Index(in.raft.LastIndex()),
-		Commit:  record.Index(in.raft.CommitIndex()),
+		Commit:  in.store.durable(record.Index(in.raft.CommitIndex())),
 		Applied: record.Index(in.fsm.applied.Load()),
 		Contact: in.raft.LastContact(),
 	}

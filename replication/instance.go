@@ -24,6 +24,27 @@ const (
 	snapshotPause = 5 * time.Second
 )
 
+// gates says which of the three gates stand open whatever the disk does. None does but in tests that
+// see to it that an open gate is noticed: nothing outside this package can set it.
+type gates struct {
+	success bool // of an append, on a follower
+	applied bool
+	commit  bool // the index that followers hear of
+}
+
+func (open gates) apply(wire *transport.ShardConfig, f *fsm) {
+	ungated := func(record.Index, record.Term) error { return nil }
+	if open.success {
+		wire.Durable = ungated
+	}
+	if open.applied {
+		f.gate = ungated
+	}
+	if open.commit {
+		wire.Commit = func(i record.Index) record.Index { return i }
+	}
+}
+
 // instance is one life of a group's raft: a group gets another when a snapshot is
 // installed, since raft cannot take one whose place in its log another history holds.
 type instance struct {
@@ -80,25 +101,29 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 	}
 	stable := newStableStore(g.stable, in.failure)
 	in.store = &store{
-		shard: g.log, pool: g.node.config.Pool, stable: stable, snapshots: g.snapshots, failure: in.failure, needed: in.needed,
+		log: g.node.config.Log, shard: g.log, pool: g.node.config.Pool, stable: stable, snapshots: g.snapshots, failure: in.failure, needed: in.needed,
 	}
 	if err := in.check(); err != nil {
 		return nil, err
 	}
 	in.fsm = &fsm{
-		machine: g.machine, shard: g.log, failure: in.failure, settled: in.proposals.settled, snapshot: make(chan struct{}, 1),
+		machine: g.machine, shard: g.log, gate: in.store.waitDurable, failure: in.failure,
+		settled: in.proposals.settled, snapshot: make(chan struct{}, 1),
 		limits: snapshotLimits{g.node.config.SnapshotEntries, g.node.config.SnapshotBytes},
 	}
 	in.fsm.applied.Store(uint64(g.machine.Applied()))
 	g.log.SetApplied(g.machine.Applied())
-	in.transport = g.node.endpoint.Shard(transport.ShardConfig{
+	wire := transport.ShardConfig{
 		Number:  g.number,
 		Pin:     in.store.pin,
-		Commit:  func(i record.Index) record.Index { return i },
+		Commit:  in.store.durable,
+		Durable: in.store.waitDurable,
 		Stalled: in.store.isStalled,
 		Fetch:   g.fetch,
 		Install: in.install,
-	})
+	}
+	g.node.open.apply(&wire, in.fsm)
+	in.transport = g.node.endpoint.Shard(wire)
 	config := g.raftConfig(in.notify)
 	err := in.bootstrap(bootstrap)
 	if err == nil {

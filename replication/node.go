@@ -98,6 +98,7 @@ type Node struct {
 	cancel   context.CancelFunc
 	forming  chan struct{}  // a lock that time can pass under: adopting a cluster
 	wake     chan struct{}  // of one place: look at the members now
+	open     gates          // none, but in tests
 	running  sync.WaitGroup // what spawn started
 
 	mu       sync.Mutex // guards all below

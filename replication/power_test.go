@@ -466,7 +466,7 @@ func TestPowerCut(t *testing.T) {
 	if steps < 60 {
 		t.Fatalf("the workload takes %d steps only", steps)
 	}
-	sets := [][]int32{{1, 2, 3}, {1}, {1, 2}, {2}, {1, 3}, {3}, {2, 3}}
+	sets := victimSets()
 	percents := []int{0, 50, 100}
 	trials := 0
 	for step := 1; step <= steps; step++ {
@@ -480,6 +480,8 @@ func TestPowerCut(t *testing.T) {
 	}
 	t.Logf("%d losses of power in %d steps", trials, steps)
 }
+
+func victimSets() [][]int32 { return [][]int32{{1, 2, 3}, {1}, {1, 2}, {2}, {1, 3}, {3}, {2, 3}} }
 
 // check makes a trial that must end well.
 func (r *trial) check(t *testing.T) {

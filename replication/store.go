@@ -19,6 +19,10 @@ import (
 // process soon after.
 const stallTimeout = time.Second
 
+// maxUnsynced is how many bytes may be queued for this node's disk, of all shards, before
+// StoreLogs waits for it: they lie in memory, beside the tail.
+const maxUnsynced = 8 << 20
+
 // heldEntries is how many entries stay at hand for a follower that is behind and
 // connected, so that it need not begin again with a newer snapshot.
 const heldEntries = 128 << 10
@@ -27,13 +31,13 @@ const heldEntries = 128 << 10
 // without their payload: raft needs only index, term and kind of them. It may be
 // used from any goroutine, as raft does.
 type store struct {
+	log       *log.Log
 	shard     *log.Shard
 	pool      *frame.Pool
 	stable    *stableStore
 	snapshots *snapshots
 	failure   *failure
 	needed    func() record.Index // the first entry that a connected follower may ask for, 0 for none
-	storing   atomic.Int64        // since when StoreLogs waits, in ns since 1970; 0: it does not
 	appended  atomic.Bool         // keyAppended is stored
 }
 
@@ -93,11 +97,12 @@ func (s *store) pin(index record.Index, term record.Term, kind raft.LogType) (tr
 // StoreLog implements raft.LogStore.
 func (s *store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs implements raft.LogStore. It returns when the entries are durable.
-//
-// The asynchronous commit changes only this function and the three gates that are
-// named in transport.ShardConfig.Commit, lane.run and fsm.ApplyBatch: commands would
-// be queued here and waited for there; all other entries go on waiting here.
+// StoreLogs implements raft.LogStore. Commands are queued for the disk, and raft goes
+// on as if they were there. Until they are, three gates keep that from others:
+// the success of an append is answered, an entry is applied, and a commit index is
+// told to followers only up to what is durable on this node (waitDurable, durable).
+// With any other entry it returns when it and all before are durable, so that a new leader
+// counts for itself, and a configuration counts, only then.
 func (s *store) StoreLogs(logs []*raft.Log) error {
 	entries := make([]log.Entry, len(logs))
 	for i, l := range logs {
@@ -106,13 +111,16 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 			Payload: l.Data, Frame: s.pool.Find(l.Extensions),
 		}
 	}
-	s.storing.Store(time.Now().UnixNano())
-	defer s.storing.Store(0)
 	err := s.shard.Append(entries)
+	marked := s.appended.Load()
 	if err == nil {
-		err = s.shard.WaitDurable(entries[len(entries)-1].Index)
+		if marked && onlyCommands(logs) {
+			err = s.log.WaitUnsynced(maxUnsynced)
+		} else {
+			err = s.shard.WaitDurable(entries[len(entries)-1].Index)
+		}
 	}
-	if err == nil && !s.appended.Load() {
+	if err == nil && !marked {
 		err = s.stable.mark(keyAppended)
 		s.appended.Store(true)
 	}
@@ -123,13 +131,42 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	return err
 }
 
+func onlyCommands(logs []*raft.Log) bool {
+	for _, l := range logs {
+		if l.Type != raft.LogCommand {
+			return false
+		}
+	}
+	return true
+}
+
+// waitDurable waits until the entry of that index and term is durable here. The error
+// wraps log.ErrNotFound when the log has another entry there, or none, by now; any other
+// is the disk's, and ends the node. What a snapshot covers is durable in it.
+func (s *store) waitDurable(index record.Index, term record.Term) error {
+	if meta := s.snapshots.newest(); index == 0 || meta != nil && index <= record.Index(meta.Index) {
+		return nil
+	}
+	err := s.shard.WaitDurableIn(index, term)
+	if err != nil {
+		err = fmt.Errorf("wait for raft entry %d: %w", index, err)
+		if !errors.Is(err, log.ErrNotFound) {
+			s.failure.stop(err)
+		}
+	}
+	return err
+}
+
+// durable lowers a commit index to what is durable here.
+func (s *store) durable(commit record.Index) record.Index { return min(commit, s.shard.Durable()) }
+
 // isStalled reports whether the disk hangs or failed.
 func (s *store) isStalled() bool {
 	if s.failure.reason() != nil {
 		return true
 	}
-	since := s.storing.Load()
-	return since != 0 && time.Since(time.Unix(0, since)) > stallTimeout
+	since, err := s.log.Unsynced()
+	return err != nil || !since.IsZero() && time.Since(since) > stallTimeout
 }
 
 // DeleteRange implements raft.LogStore. Raft calls it for two things that differ

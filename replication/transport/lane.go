@@ -1,6 +1,12 @@
 package transport
 
-import "github.com/hashicorp/raft"
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/stela-db/stela/log/record"
+)
 
 // lane answers one shard's raft requests of one connection, in order.
 type lane struct {
@@ -14,6 +20,8 @@ type waiting struct {
 	header  header
 	message message // its frame is released when raft is done with it
 	answers chan raft.RPCResponse
+	last    record.Index // that a success says is here, of an append; 0 for nothing
+	term    record.Term  // of last
 }
 
 // lane returns the shard's lane; only the serving goroutine calls it.
@@ -50,7 +58,14 @@ func (l *lane) take(m *message, command any) error {
 		m.release()
 		return l.in.refuse(m.header, err)
 	}
-	l.queue <- waiting{m.header, *m, answers}
+	w := waiting{header: m.header, message: *m, answers: answers}
+	if r, ok := command.(*raft.AppendEntriesRequest); ok {
+		w.last, w.term = record.Index(r.PrevLogEntry), record.Term(r.PrevLogTerm)
+		if n := len(r.Entries); n > 0 {
+			w.last, w.term = record.Index(r.Entries[n-1].Index), record.Term(r.Entries[n-1].Term)
+		}
+	}
+	l.queue <- w
 	return nil
 }
 
@@ -65,9 +80,25 @@ func (l *lane) run() {
 		case <-l.shard.closed:
 			a.Error = ErrClosed
 		}
-		// A log that answers before it has synced needs its gate here: a success then
-		// waits until its last entry is durable.
 		w.message.release()
+		if err := l.await(&w, a); err != nil {
+			a.Error = err
+		}
 		_ = l.in.reply(w.header, a) // a broken connection has ended by itself
 	}
+}
+
+// await is a gate: raft has answered as soon as an append is queued, but the leader counts
+// on a success, so that goes out only when all that it speaks of is durable here.
+// Meanwhile the next requests are read and queued: one sync serves them all.
+func (l *lane) await(w *waiting, a raft.RPCResponse) error {
+	durable := l.shard.config.Durable
+	response, ok := a.Response.(*raft.AppendEntriesResponse)
+	if durable == nil || a.Error != nil || !ok || !response.Success || w.last == 0 {
+		return nil
+	}
+	if err := durable(w.last, w.term); err != nil {
+		return fmt.Errorf("answer an append up to entry %d: %w", w.last, err)
+	}
+	return nil
 }

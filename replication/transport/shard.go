@@ -36,9 +36,12 @@ type ShardConfig struct {
 	Number record.Shard
 	// Pin returns an entry's payload and a frame to release, or nil when the payload is a copy.
 	Pin func(index record.Index, term record.Term, kind raft.LogType) (Entry, error)
-	// Commit bounds the commit index that followers hear of. A log that is not durable
-	// when it has answered raft clamps here.
+	// Commit bounds the commit index that followers hear of by what is durable on this node.
 	Commit func(record.Index) record.Index
+	// Durable waits until the entry of that index and term is durable on this node; an
+	// error says that it will not be. Nil: what raft has taken is durable. It must
+	// return soon after the disk has failed or hung.
+	Durable func(index record.Index, term record.Term) error
 	// Stalled tells that the disk hangs or failed, so that nothing goes out any more
 	// that followers take for a sign of life.
 	Stalled func() bool
