@@ -52,7 +52,7 @@ func (p *proposer) run(ctx context.Context, c *testCluster, lock chanLock, rando
 			pass(20 * time.Millisecond)
 			continue
 		}
-		g, pool := at.node.Group(1), at.pool
+		g, pool, cut := at.node.Group(1), at.pool, at.cut
 		lock.Unlock()
 		term := g.Leader().Term
 		proposal, err := g.Propose(entry(pool, text, term), term)
@@ -60,7 +60,7 @@ func (p *proposer) run(ctx context.Context, c *testCluster, lock chanLock, rando
 			_, err = proposal.Wait()
 		}
 		switch {
-		case err == nil:
+		case err == nil && !cut.Load():
 			p.acked = append(p.acked, text)
 		case errors.Is(err, ErrNotLeader):
 		default:

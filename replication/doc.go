@@ -10,7 +10,9 @@
 //
 // Durability. A proposal whose Wait returned nil is synced on a majority of the voters
 // and applied on this node. Term and vote are synced before they are told. What a node
-// acknowledged it keeps until something that is durable supersedes it.
+// acknowledged it keeps until something that is durable supersedes it. Entries are
+// queued and sent before they are synced; a follower's success, the application of an
+// entry and the commit index that is sent wait for the sync (DESIGN.md, the three gates).
 //
 // Order. Each shard's entries are applied in order of index, each once to what
 // StateMachine.Applied says, and the same on all nodes. A machine hears of Lead only

@@ -433,8 +433,8 @@ func (n *testNode) stop() {
 
 // crash cuts the power: what was not synced is lost, at the random's choice.
 func (n *testNode) crash(random *rand.Rand, percent int) {
+	n.cut.Store(true) // what this life says from here on does not count
 	clone := n.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: random})
-	n.cut.Store(true)
 	n.cluster.pipes.Crash(fmt.Sprintf("node%d", n.number))
 	n.stop() // the old life ends on the old disk, without a network
 	n.mem = clone

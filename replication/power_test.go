@@ -38,8 +38,8 @@ type grid struct {
 	random  *rand.Rand
 	armed   bool
 	fast    int32 // the node whose syncs take less time than those of the others; 0: they vary
-	steps   int // since it was armed
-	at      int // before which step, 0 for none
+	steps   int   // since it was armed
+	at      int   // before which step, 0 for none
 	victims []int32
 	percent int
 	disks   map[int32]*supply

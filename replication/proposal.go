@@ -111,7 +111,7 @@ func (in *instance) settle() {
 
 // Propose hands an entry of log/record, which is all of f's bytes, to raft and takes
 // over one reference of f. It blocks until raft's main loop took the entry, that is
-// until the entries before it are stored. term is what Lead told. An error means that
+// until the entries before it are queued for the disk. term is what Lead told. An error means that
 // the entry was not appended.
 func (g *Group) Propose(f *frame.Frame, term record.Term) (*Proposal, error) {
 	if _, err := record.TailOf(f.Bytes()); err != nil {

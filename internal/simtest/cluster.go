@@ -101,8 +101,8 @@ func (c *Cluster) Crash(id int32, random *rand.Rand, percent int) {
 	if m.server == nil {
 		return
 	}
+	c.Pipes.Crash(hostOf(id)) // first: what is synced from here on is lost, and must not be acknowledged
 	m.disk.Crash(random, percent)
-	c.Pipes.Crash(hostOf(id))
 	c.bury(m)
 }
 

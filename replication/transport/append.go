@@ -19,7 +19,7 @@ func (s *Shard) AppendEntries(id raft.ServerID, _ raft.ServerAddress, request *r
 		return err
 	}
 	answers := make(chan answer, 1)
-	s.send(k, request, func(m *message, err error) {
+	s.send(newWindow(s, k, nil), request, func(m *message, err error) {
 		if err != nil {
 			answers <- answer{err: err}
 			return
@@ -71,8 +71,8 @@ func (s *Shard) beat(id raft.ServerID, request *raft.AppendEntriesRequest, respo
 
 // send writes a request; the payload's bytes come straight from the log's frames.
 // Raft bounds a request in entries only, so a long one goes as several messages of
-// about splitBytes; the answer to the last one answers for all. done is called once.
-func (s *Shard) send(k *link, request *raft.AppendEntriesRequest, done finish) {
+// about splitBytes; the answer to the last one answers for all. It waits while the window is full. done is called once.
+func (s *Shard) send(w *window, request *raft.AppendEntriesRequest, done finish) {
 	if s.config.Stalled() { // followers take an empty append for a sign of life too
 		done(nil, errStalled)
 		return
@@ -81,9 +81,13 @@ func (s *Shard) send(k *link, request *raft.AppendEntriesRequest, done finish) {
 	previous, previousTerm := request.PrevLogEntry, request.PrevLogTerm
 	commit := uint64(s.config.Commit(record.Index(request.LeaderCommitIndex)))
 	for {
+		if err := w.enter(); err != nil {
+			done(nil, err)
+			return
+		}
 		part, err := s.pin(entries)
 		if err != nil {
-			done(nil, err)
+			w.leaving(done)(nil, err)
 			return
 		}
 		answer := done
@@ -91,9 +95,9 @@ func (s *Shard) send(k *link, request *raft.AppendEntriesRequest, done finish) {
 			answer = func(*message, error) {} // a failure shows in the last one, which does not fit then
 		}
 		h := header{kind: kindAppend, shard: s.config.Number, count: uint32(len(part))}
-		failed := k.sendEntries(h, part, func(head []byte) {
+		failed := w.link.sendEntries(h, part, func(head []byte) {
 			putAppendHead(head, request.Term, previous, previousTerm, commit)
-		}, answer)
+		}, w.leaving(answer))
 		ReleaseAll(part)
 		if len(part) == len(entries) {
 			return

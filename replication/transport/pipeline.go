@@ -9,8 +9,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// pipelineWindow is how many appends to one follower may be under way.
-const pipelineWindow = 8
+// windowLength is how many messages of about splitBytes may be under way to one follower,
+// small requests or parts of long ones: it bounds memory on both sides, and lets
+// one sync of the follower serve many of them. It is less than consumerLength.
+const windowLength = 16
 
 var errPipelineBroken = errors.New("an earlier append was not taken")
 
@@ -21,7 +23,7 @@ type pipeline struct {
 	shard  *Shard
 	link   *link
 	id     raft.ServerID
-	window chan struct{}          // one place per append under way
+	window *window
 	ready  chan raft.AppendFuture // answered; holds a whole window and more
 	broken chan struct{}          // closed when one failed, or by Close
 	once   sync.Once
@@ -33,12 +35,55 @@ func (s *Shard) AppendEntriesPipeline(id raft.ServerID, _ raft.ServerAddress) (r
 	if err != nil {
 		return nil, err
 	}
+	broken := make(chan struct{})
 	return &pipeline{
-		shard: s, link: k, id: id,
-		window: make(chan struct{}, pipelineWindow),
-		ready:  make(chan raft.AppendFuture, 4*pipelineWindow),
-		broken: make(chan struct{}),
+		shard: s, link: k, id: id, broken: broken,
+		window: newWindow(s, k, broken),
+		ready:  make(chan raft.AppendFuture, 4*windowLength),
 	}, nil
+}
+
+// window bounds the messages that are under way to one follower over one link.
+type window struct {
+	shard  *Shard
+	link   *link
+	broken <-chan struct{} // closed when no more are wanted; nil: never
+	places chan struct{}   // one per message under way
+}
+
+func newWindow(s *Shard, k *link, broken <-chan struct{}) *window {
+	return &window{shard: s, link: k, broken: broken, places: make(chan struct{}, windowLength)}
+}
+
+// enter waits for a place. A link that gives none for too long is ended.
+func (w *window) enter() error {
+	select {
+	case w.places <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(appendTimeout)
+	defer timer.Stop()
+	select {
+	case w.places <- struct{}{}:
+		return nil
+	case <-w.broken:
+		return errPipelineBroken
+	case <-w.shard.stopped:
+		return ErrClosed
+	case <-timer.C:
+		err := fmt.Errorf("append to node %d after %v: %w", w.link.peer.Node, appendTimeout, ErrOverdue)
+		w.link.fail(err)
+		return err
+	}
+}
+
+// leaving makes done give the place back first.
+func (w *window) leaving(done finish) finish {
+	return func(m *message, err error) {
+		<-w.places
+		done(m, err)
+	}
 }
 
 func (p *pipeline) stop() { p.once.Do(func() { close(p.broken) }) }
@@ -50,32 +95,14 @@ func (p *pipeline) AppendEntries(request *raft.AppendEntriesRequest, response *r
 		return nil, errPipelineBroken
 	default:
 	}
-	select {
-	case p.window <- struct{}{}:
-	default:
-		timer := time.NewTimer(appendTimeout)
-		defer timer.Stop()
-		select {
-		case p.window <- struct{}{}:
-		case <-p.broken:
-			return nil, errPipelineBroken
-		case <-p.shard.stopped:
-			return nil, ErrClosed
-		case <-timer.C:
-			err := fmt.Errorf("append to node %d after %v: %w", p.link.peer.Node, appendTimeout, ErrOverdue)
-			p.link.fail(err)
-			return nil, err
-		}
-	}
 	f := &appendFuture{start: time.Now(), request: request, response: response}
-	p.shard.send(p.link, request, func(m *message, err error) { p.settle(f, m, err) })
+	p.shard.send(p.window, request, func(m *message, err error) { p.settle(f, m, err) })
 	return f, nil
 }
 
 // settle runs on the link's reading goroutine. An append without an answer is not
 // handed to raft, which would take it for a sign of life.
 func (p *pipeline) settle(f *appendFuture, m *message, err error) {
-	<-p.window
 	if err == nil {
 		err = parseAppendReply(m.head, f.response)
 	}
