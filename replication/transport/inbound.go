@@ -120,6 +120,10 @@ func (in *inbound) take(m *message, from raft.RPCHeader) error {
 		return in.refuse(m.header, errNoShard)
 	}
 	if m.kind != kindAppend {
+		if s.config.Stalled() { // it cannot store a vote: a pre-vote that it grants would cost a term
+			m.release()
+			return in.refuse(m.header, errStalled)
+		}
 		command, err := raftCommand(m, from)
 		if err != nil {
 			return err

@@ -43,7 +43,7 @@ type ShardConfig struct {
 	// return soon after the disk has failed or hung.
 	Durable func(index record.Index, term record.Term) error
 	// Stalled tells that the disk hangs or failed, so that nothing goes out any more
-	// that followers take for a sign of life.
+	// that followers take for a sign of life, and this node neither asks for votes nor gives any.
 	Stalled func() bool
 	// Fetch returns retained entries from an index on, about that many bytes, for a
 	// peer that is far behind. The caller releases their frames.
@@ -212,8 +212,12 @@ func (s *Shard) InstallSnapshot(id raft.ServerID, _ raft.ServerAddress, request 
 	return nil
 }
 
-// RequestVote implements raft.Transport.
+// RequestVote implements raft.Transport. A node whose disk hangs does not stand: it could
+// not lead, and others would give it their votes.
 func (s *Shard) RequestVote(id raft.ServerID, _ raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse) error {
+	if s.config.Stalled() {
+		return errStalled
+	}
 	head := appendBallot(nil, ballot{request.Term, request.LastLogIndex, request.LastLogTerm, request.LeadershipTransfer})
 	b, err := s.ask(id, kindVote, head)
 	if err != nil {
@@ -226,6 +230,9 @@ func (s *Shard) RequestVote(id raft.ServerID, _ raft.ServerAddress, request *raf
 
 // RequestPreVote implements raft.WithPreVote.
 func (s *Shard) RequestPreVote(id raft.ServerID, _ raft.ServerAddress, request *raft.RequestPreVoteRequest, response *raft.RequestPreVoteResponse) error {
+	if s.config.Stalled() {
+		return errStalled
+	}
 	head := appendBallot(nil, ballot{term: request.Term, lastIndex: request.LastLogIndex, lastTerm: request.LastLogTerm})
 	b, err := s.ask(id, kindPreVote, head)
 	if err != nil {
