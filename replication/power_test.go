@@ -278,19 +278,19 @@ func (p *powered) work(t *testing.T, seed uint64) {
 }
 
 // try proposes one text, where it can. What a machine without power says does not count.
-func (w *proposer) try(p *powered, text string, random *rand.Rand) {
+func (p *proposer) try(c *powered, text string, random *rand.Rand) {
 	if random.IntN(6) == 0 {
 		text += strings.Repeat("x", random.IntN(20_000))
 	}
-	p.lock.Lock()
-	at := p.leading()
+	c.lock.Lock()
+	at := c.leading()
 	if at == nil {
-		p.lock.Unlock()
+		c.lock.Unlock()
 		pass(10 * time.Millisecond)
 		return
 	}
-	g, pool, life := at.node.Group(1), at.pool, p.grid.life(at.number)
-	p.lock.Unlock()
+	g, pool, life := at.node.Group(1), at.pool, c.grid.life(at.number)
+	c.lock.Unlock()
 	term := g.Leader().Term
 	proposal, err := g.Propose(entry(pool, text, term), term)
 	if err == nil {
@@ -298,13 +298,13 @@ func (w *proposer) try(p *powered, text string, random *rand.Rand) {
 	}
 	switch {
 	case err == nil && !life.off.Load():
-		w.acked = append(w.acked, text)
+		p.acked = append(p.acked, text)
 	case errors.Is(err, ErrNotLeader):
 	default:
-		w.unknown[text] = true
+		p.unknown[text] = true
 	}
 	select {
-	case <-p.grid.gone:
+	case <-c.grid.gone:
 		pass(time.Duration(20+random.IntN(60)) * time.Millisecond) // what comes now needs not be much
 	default:
 		pass(time.Duration(random.IntN(2000)) * time.Microsecond)

@@ -65,7 +65,7 @@ func TestSuccessWaitsForDisk(t *testing.T) {
 		}
 		close(synced)
 		pass()
-		for want := uint64(0); want < 3; want++ {
+		for want := range uint64(3) {
 			if f := <-p.Consumer(); !f.Response().Success || f.Request().PrevLogEntry != want {
 				t.Errorf("answer %+v to the append after %d, wanted %d", f.Response(), f.Request().PrevLogEntry, want)
 			}

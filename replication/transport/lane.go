@@ -81,9 +81,7 @@ func (l *lane) run() {
 			a.Error = ErrClosed
 		}
 		w.message.release()
-		if err := l.await(&w, a); err != nil {
-			a.Error = err
-		}
+		a = l.await(&w, a)
 		_ = l.in.reply(w.header, a) // a broken connection has ended by itself
 	}
 }
@@ -91,14 +89,14 @@ func (l *lane) run() {
 // await is a gate: raft has answered as soon as an append is queued, but the leader counts
 // on a success, so that goes out only when all that it speaks of is durable here.
 // Meanwhile the next requests are read and queued: one sync serves them all.
-func (l *lane) await(w *waiting, a raft.RPCResponse) error {
+func (l *lane) await(w *waiting, a raft.RPCResponse) raft.RPCResponse {
 	durable := l.shard.config.Durable
 	response, ok := a.Response.(*raft.AppendEntriesResponse)
 	if durable == nil || a.Error != nil || !ok || !response.Success || w.last == 0 {
-		return nil
+		return a
 	}
 	if err := durable(w.last, w.term); err != nil {
-		return fmt.Errorf("answer an append up to entry %d: %w", w.last, err)
+		a.Error = fmt.Errorf("answer an append up to entry %d: %w", w.last, err)
 	}
-	return nil
+	return a
 }
