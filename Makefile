@@ -100,6 +100,7 @@ simulation:
 .PHONY: sim
 sim: ## more of the simulation: make sim SEEDS=1-500, or SIMTIME=30m
 	STELA_SIM_TIME=$(SIMTIME) STELA_SIM_SEEDS='$(SEEDS)' $(GO) test -count=1 -timeout 0 -v -run 'TestSim$$' ./internal/simtest | grep -v -e '^=== RUN' -e '--- PASS: TestSim/'
+	$(GO) test -count=1 -timeout 0 -v -run TestPowerCut ./replication -cuts | grep -v -e '^=== RUN'
 
 .PHONY: fuzzing
 fuzzing:
