@@ -234,7 +234,7 @@ func (r *trial) begin(t *testing.T) (*powered, error) {
 		entries, trailing = uint64(4+random.IntN(30)), uint64(1+random.IntN(20))
 	}
 	c := newCluster(t, 3, func(config *Config) { config.SnapshotEntries, config.TrailingEntries = entries, trailing })
-	p := &powered{testCluster: c, grid: newGrid(c, random), random: random, lock: make(chanLock, 1), ledger: &ledger{applied: map[record.Index]Committed{}}}
+	p := &powered{testCluster: c, grid: newGrid(c, rand.New(rand.NewPCG(r.seed, 6))), random: random, lock: make(chanLock, 1), ledger: &ledger{applied: map[record.Index]Committed{}}}
 	p.grid.fast = r.fast
 	c.prepare, c.segmentBytes = r.prepare, 64<<10
 	for number, n := range c.nodes {
