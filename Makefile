@@ -15,7 +15,7 @@ LINT := $(GO) tool -modfile=internal/tools/go.mod golangci-lint
 
 # How long each fuzz target runs, and how many run at once.
 FUZZTIME ?= 20s
-FUZZJOBS ?= 2
+FUZZJOBS ?= 3
 
 # The simulation: for how long it draws new seeds, or which seeds it runs ("7", "1-100").
 SIMTIME ?= 2m
