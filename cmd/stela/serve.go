@@ -71,7 +71,7 @@ in flight.`,
 	flags.StringArrayVarP(&c.settings, "broker-config", "c", nil, "a default under Kafka's `name=value`, such as num.partitions=6; may be repeated")
 	flags.Var(&c.segment, "segment-bytes", "size of one log file")
 	flags.Var(&c.tail, "tail-bytes", "how much of the log's end is kept in memory for followers and consumers")
-	flags.BoolVar(&c.directIO, "direct-io", false, "write the log past the system's page cache, where the file system lets us")
+	flags.BoolVar(&c.directIO, "direct-io", true, "write the log past the system's page cache, where the file system lets us")
 	flags.Var(&c.indexCache, "index-cache-bytes", "memory for the index's block cache")
 	flags.DurationVar(&c.heartbeat, "heartbeat", 0, "heartbeat and election timeout (default 500ms, 50ms for a single node)")
 	flags.DurationVar(&c.diskHang, "disk-hang", 2*time.Second, "a write or sync that takes longer ends the process")
