@@ -84,7 +84,8 @@ func (f osFile) SetDirect(on bool) (int, error) {
 // alignment asks the kernel what direct writes to the file must be aligned to.
 func (f osFile) alignment() (int, error) {
 	var info unix.Statx_t
-	if unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &info) != nil || info.Mask&unix.STATX_DIOALIGN == 0 {
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &info)
+	if told := err == nil && info.Mask&unix.STATX_DIOALIGN != 0; !told {
 		return sectorBytes, nil // before Linux 6.1, or a file system that does not tell
 	}
 	if info.Dio_offset_align == 0 || info.Dio_mem_align == 0 {
