@@ -212,7 +212,10 @@ func (g *Group) Barrier(ctx context.Context) error {
 // VerifyLeader asks a majority whether this node still leads.
 func (g *Group) VerifyLeader(ctx context.Context) error {
 	in := g.current()
-	return in.await(ctx, func() raft.Future { return in.raft.VerifyLeader() })
+	return in.await(ctx, func() raft.Future {
+		in.transport.Hurry()
+		return in.raft.VerifyLeader()
+	})
 }
 
 // Transfer gives leadership to the follower that is connected and least behind. It does

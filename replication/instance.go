@@ -17,7 +17,6 @@ import (
 
 const (
 	maxAppendEntries = 128
-	commitTimeout    = 100 * time.Millisecond
 	// drainPatience bounds how long closing waits for proposals that are under way.
 	drainPatience = 10 * time.Second
 	// snapshotPause lies between a snapshot that failed and the next attempt.
@@ -77,7 +76,7 @@ func (g *Group) raftConfig(notify chan bool) *raft.Config {
 	c.HeartbeatTimeout = g.node.config.HeartbeatTimeout
 	c.ElectionTimeout = g.node.config.HeartbeatTimeout
 	c.LeaderLeaseTimeout = g.node.config.HeartbeatTimeout * 4 / 5
-	c.CommitTimeout = commitTimeout
+	c.CommitTimeout = g.node.config.CommitTimeout
 	c.MaxAppendEntries = maxAppendEntries
 	c.BatchApplyCh = false // the unbuffered channel is the sequencer's clock
 	c.ShutdownOnRemove = false
@@ -114,13 +113,14 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 	in.fsm.applied.Store(uint64(g.machine.Applied()))
 	g.log.SetApplied(g.machine.Applied())
 	wire := transport.ShardConfig{
-		Number:  g.number,
-		Pin:     in.store.pin,
-		Commit:  in.store.durable,
-		Durable: in.store.waitDurable,
-		Stalled: in.store.isStalled,
-		Fetch:   g.fetch,
-		Install: in.install,
+		Number:    g.number,
+		Pin:       in.store.pin,
+		Commit:    in.store.durable,
+		Durable:   in.store.waitDurable,
+		Stalled:   in.store.isStalled,
+		BeatPause: g.node.config.HeartbeatTimeout / 8,
+		Fetch:     g.fetch,
+		Install:   in.install,
 	}
 	g.node.open.apply(&wire, in.fsm)
 	in.transport = g.node.endpoint.Shard(wire)

@@ -20,6 +20,7 @@ import (
 
 const (
 	defaultHeartbeat       = 500 * time.Millisecond
+	defaultCommitTimeout   = 400 * time.Millisecond
 	singleHeartbeat        = 50 * time.Millisecond
 	defaultSnapshotEntries = 16384
 	defaultSnapshotBytes   = 256 << 20
@@ -49,6 +50,7 @@ type Config struct {
 	// once perhaps. In a process it does not return.
 	Fatal            func(error)
 	HeartbeatTimeout time.Duration // after which followers elect; default 500 ms, 50 ms for a single node
+	CommitTimeout    time.Duration // after which followers hear that an idle shard's last entry is committed; default 400 ms
 	DataShards       int           // of a cluster that this node forms; default 1
 	SnapshotEntries  uint64        // applied since the last snapshot; default 16384
 	SnapshotBytes    int64         // of payload since the last snapshot; default 256 MiB
@@ -64,6 +66,9 @@ func (c *Config) setDefaults() error {
 		if len(c.Peers) < 2 {
 			c.HeartbeatTimeout = singleHeartbeat
 		}
+	}
+	if c.CommitTimeout == 0 {
+		c.CommitTimeout = defaultCommitTimeout
 	}
 	if c.DataShards == 0 {
 		c.DataShards = 1

@@ -233,7 +233,10 @@ func (r *trial) begin(t *testing.T) (*powered, error) {
 	if random.IntN(3) == 0 { // with snapshots, and installed ones
 		entries, trailing = uint64(4+random.IntN(30)), uint64(1+random.IntN(20))
 	}
-	c := newCluster(t, 3, func(config *Config) { config.SnapshotEntries, config.TrailingEntries = entries, trailing })
+	c := newCluster(t, 3, func(config *Config) {
+		config.SnapshotEntries, config.TrailingEntries = entries, trailing
+		config.CommitTimeout = 100 * time.Millisecond // so that much is told of what is not durable when a gate is open
+	})
 	p := &powered{testCluster: c, grid: newGrid(c, rand.New(rand.NewPCG(r.seed, 6))), random: random, lock: make(chanLock, 1), ledger: &ledger{applied: map[record.Index]Committed{}}}
 	p.grid.fast = r.fast
 	c.prepare, c.segmentBytes = r.prepare, 64<<10

@@ -49,9 +49,39 @@ func (s *Shard) AppendEntries(id raft.ServerID, _ raft.ServerAddress, request *r
 	return nil
 }
 
+// hurryFor is how long heartbeats go out at once after Hurry: raft has asked for one by then.
+const hurryFor = 100 * time.Millisecond
+
+// Hurry has the heartbeats of the next moments go out at once, because somebody waits for what they prove.
+func (s *Shard) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hurried = time.Now().Add(hurryFor)
+	close(s.hurry)
+	s.hurry = make(chan struct{})
+}
+
+// pace puts a heartbeat off.
+func (s *Shard) pace() {
+	s.mu.Lock()
+	hurry, hurried := s.hurry, s.hurried
+	s.mu.Unlock()
+	if s.config.BeatPause <= 0 || time.Now().Before(hurried) {
+		return
+	}
+	timer := time.NewTimer(s.config.BeatPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-hurry:
+	case <-s.stopped:
+	}
+}
+
 // beat sends a heartbeat. One that is not answered in time shows that the
 // connection is of no use.
 func (s *Shard) beat(id raft.ServerID, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	s.pace()
 	if s.config.Stalled() {
 		return errStalled
 	}

@@ -45,6 +45,9 @@ type ShardConfig struct {
 	// Stalled tells that the disk hangs or failed, so that nothing goes out any more
 	// that followers take for a sign of life, and this node neither asks for votes nor gives any.
 	Stalled func() bool
+	// BeatPause is by how much heartbeats are put off beyond raft's own interval (50 to 100 ms with its timeout of
+	// 500 ms), unless Hurry was called: each costs a leader without load three wakes.
+	BeatPause time.Duration
 	// Fetch returns retained entries from an index on, about that many bytes, for a
 	// peer that is far behind. The caller releases their frames.
 	Fetch func(ctx context.Context, peer Peer, from, through record.Index, bytes int) ([]Entry, error)
@@ -62,15 +65,17 @@ type Shard struct {
 	closed    chan struct{} // closed by Close
 	once      [2]sync.Once  // of stopped and closed
 
-	mu    sync.Mutex // guards all below
-	match map[raft.ServerID]record.Index
+	mu      sync.Mutex // guards all below
+	match   map[raft.ServerID]record.Index
+	hurried time.Time     // until then heartbeats are not put off
+	hurry   chan struct{} // closed, and replaced, by Hurry
 }
 
 // Shard makes the transport of a new raft instance and directs the shard's requests to it.
 func (e *Endpoint) Shard(config ShardConfig) *Shard {
 	s := &Shard{
 		endpoint: e, config: config, consumer: make(chan raft.RPC, consumerLength),
-		stopped: make(chan struct{}), closed: make(chan struct{}), match: map[raft.ServerID]record.Index{},
+		stopped: make(chan struct{}), closed: make(chan struct{}), match: map[raft.ServerID]record.Index{}, hurry: make(chan struct{}),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
