@@ -57,6 +57,9 @@ func (l *line) wait(atMost time.Duration, open bool, stop <-chan struct{}) (*lin
 	if link != nil {
 		return link, nil
 	}
+	if atMost <= 0 {
+		return nil, l.unreachable()
+	}
 	timer := time.NewTimer(atMost)
 	defer timer.Stop()
 	for link == nil {
@@ -64,12 +67,7 @@ func (l *line) wait(atMost time.Duration, open bool, stop <-chan struct{}) (*lin
 		case <-next:
 			link, next = l.usable(open)
 		case <-timer.C:
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if l.err != nil {
-				return nil, fmt.Errorf("node %d: %w: %w", l.remote.node, ErrUnreachable, l.err)
-			}
-			return nil, fmt.Errorf("node %d: %w", l.remote.node, ErrUnreachable)
+			return nil, l.unreachable()
 		case <-stop:
 			return nil, ErrClosed
 		case <-l.endpoint.ctx.Done():
@@ -77,6 +75,16 @@ func (l *line) wait(atMost time.Duration, open bool, stop <-chan struct{}) (*lin
 		}
 	}
 	return link, nil
+}
+
+// unreachable says that there is no link, and why if that is known.
+func (l *line) unreachable() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return fmt.Errorf("node %d: %w: %w", l.remote.node, ErrUnreachable, l.err)
+	}
+	return fmt.Errorf("node %d: %w", l.remote.node, ErrUnreachable)
 }
 
 // usable returns the link if it will do, or a channel that is closed when there may be another one.
