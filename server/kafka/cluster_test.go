@@ -35,8 +35,9 @@ func clusterOf(t testing.TB) (map[int32]string, map[int32]*server.Server) {
 	for id := range int32(3) {
 		s, err := server.New(server.Config{
 			Node: id + 1, Data: "data", Storage: vfs.NewMem(), HTTP: "127.0.0.1:0", Cluster: peers[id+1], Peers: peers,
-			Kafka: []server.Listener{{Name: "PLAINTEXT", Bind: "127.0.0.1:0"}},
-			Fatal: func(err error) { t.Errorf("node %d cannot go on: %v", id+1, err) },
+			Kafka:  []server.Listener{{Name: "PLAINTEXT", Bind: "127.0.0.1:0"}},
+			Fatal:  func(err error) { t.Errorf("node %d cannot go on: %v", id+1, err) },
+			Timing: server.Timing{DiskHang: 20 * time.Second}, // the race detector takes its time for large writes to memory
 		})
 		if err != nil {
 			t.Fatal(err)
