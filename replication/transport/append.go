@@ -152,7 +152,7 @@ func (s *Shard) pin(logs []*raft.Log) ([]Entry, error) {
 			ReleaseAll(part)
 			return nil, fmt.Errorf("pin entry %d of shard %d: %w", l.Index, s.config.Number, err)
 		}
-		size += EntryHeaderBytes + len(e.Payload)
+		size += paddingAfter(size, len(e.Payload)) + EntryHeaderBytes + len(e.Payload)
 		if len(part) > 0 && size > splitBytes {
 			ReleaseAll([]Entry{e})
 			break

@@ -42,9 +42,11 @@
 //
 //	 0 crc u32 of 4..63      4 magic u16    6 version u8    7 kind u8 (raft.LogType)
 //	 8 index u64            16 term u64    24 payload bytes u32
-//	28 tail bytes u32       32 tail crc u32                36 zero [28]
+//	28 tail bytes u32       32 tail crc u32                36 padding u16  38 zero [26]
 //
-// The tail of a command is record.TailOf; of all others it is the whole payload.
+// The tail of a command is record.TailOf; of all others it is the whole payload. So many zeros as padding
+// says follow the payload: an entry whose payload is larger than 32 KiB begins at a multiple of 512 bytes from the
+// message's first entry.
 //
 // # Promises
 //

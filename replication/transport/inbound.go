@@ -286,25 +286,27 @@ func (in *inbound) work(h header, f func(context.Context) error) {
 // of which head are left for header and head, and then the entries, whose payloads
 // are not copied.
 func entryBuffers(head int, entries []Entry) (net.Buffers, int, error) {
-	fixed := make([]byte, head, head+len(entries)*EntryHeaderBytes)
+	fixed := make([]byte, head, head+len(entries)*(EntryHeaderBytes+entryAlign/8))
 	buffers := make(net.Buffers, 0, 2*len(entries)+1)
-	from := 0
-	size := 0
+	from, size := 0, 0
 	for i := range entries {
+		n, padding := len(entries[i].Payload), 0
+		if i+1 < len(entries) {
+			padding = paddingAfter(size+len(fixed)-from-head+EntryHeaderBytes+n, len(entries[i+1].Payload))
+		}
 		var err error
-		if fixed, err = appendEntryHeader(fixed, &entries[i]); err != nil {
+		if fixed, err = appendEntryHeader(fixed, &entries[i], padding); err != nil {
 			return nil, 0, fmt.Errorf("entry at index %d: %w", entries[i].Index, err)
 		}
-		buffers = append(buffers, fixed[from:len(fixed):len(fixed)])
-		size += len(fixed) - from
-		from = len(fixed)
-		if n := len(entries[i].Payload); n > 0 {
-			buffers = append(buffers, entries[i].Payload)
-			size += n
+		if n > 0 {
+			buffers = append(buffers, fixed[from:len(fixed):len(fixed)], entries[i].Payload)
+			size += len(fixed) - from + n
+			from = len(fixed)
 		}
+		fixed = append(fixed, make([]byte, padding)...)
 	}
-	if len(entries) == 0 {
-		buffers, size = append(buffers, fixed), head
+	if from < len(fixed) || len(entries) == 0 {
+		buffers, size = append(buffers, fixed[from:]), size+len(fixed)-from
 	}
 	return buffers, size, nil
 }

@@ -33,8 +33,14 @@ const (
 	// MaxCall bounds request and answer of a call in bytes.
 	MaxCall = 4 << 20
 
-	// splitBytes is where a long append request is cut in two.
-	splitBytes = 1 << 20
+	// splitBytes is where a long append request is cut in two: what is received then fits into a frame of 1 MiB.
+	splitBytes = 1<<20 - frame.Prefix
+
+	// An entry whose payload has more than alignedBytes begins at a multiple of entryAlign bytes from the first one of
+	// its message, so that it lies in the receiver's frame as a disk wants it that is written past the page cache.
+	// Smaller ones are copied there anyway.
+	alignedBytes = 32 << 10
+	entryAlign   = 512
 
 	entryMagic   = 0x4553 // "SE"
 	entryVersion = 1
@@ -255,8 +261,17 @@ type Entry struct {
 	Frame *frame.Frame
 }
 
+// paddingAfter returns how many zeros follow an entry that ends at byte end of the entries of its message, where next has so
+// many bytes of payload.
+func paddingAfter(end, next int) int {
+	if next <= alignedBytes {
+		return 0
+	}
+	return -end & (entryAlign - 1)
+}
+
 // appendEntryHeader appends the 64 bytes that precede the payload.
-func appendEntryHeader(dst []byte, e *Entry) ([]byte, error) {
+func appendEntryHeader(dst []byte, e *Entry, padding int) ([]byte, error) {
 	tail := len(e.Payload)
 	if e.Kind == raft.LogCommand {
 		var err error
@@ -274,6 +289,7 @@ func appendEntryHeader(dst []byte, e *Entry) ([]byte, error) {
 	binary.LittleEndian.PutUint32(b[24:], uint32(len(e.Payload)))
 	binary.LittleEndian.PutUint32(b[28:], uint32(tail))
 	binary.LittleEndian.PutUint32(b[32:], record.Castagnoli(0, e.Payload[len(e.Payload)-tail:]))
+	binary.LittleEndian.PutUint16(b[36:], uint16(padding))
 	binary.LittleEndian.PutUint32(b, record.Castagnoli(0, b[4:]))
 	return dst, nil
 }
@@ -306,6 +322,16 @@ func parseEntries(b []byte, count int) ([]Entry, error) {
 			return nil, fmt.Errorf("entry %d at index %d: %w", i, entries[i].Index, err)
 		}
 		b = b[EntryHeaderBytes+n:]
+		padding := int(binary.LittleEndian.Uint16(h[36:]))
+		if padding >= entryAlign || padding > len(b) || i == count-1 && padding > 0 {
+			return nil, fmt.Errorf("entry %d of %d: %d bytes of padding, %d are left: %w", i, count, padding, len(b), errProtocol)
+		}
+		for _, zero := range b[:padding] {
+			if zero != 0 {
+				return nil, fmt.Errorf("entry %d of %d: %#x in its padding: %w", i, count, zero, errProtocol)
+			}
+		}
+		b = b[padding:]
 	}
 	if len(b) > 0 {
 		return nil, fmt.Errorf("%d bytes after the last entry: %w", len(b), errProtocol)

@@ -133,6 +133,41 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
+// TestLargeEntriesAreAligned: they lie in the receiver's frame as a direct write wants them, and what lies between is zero.
+func TestLargeEntriesAreAligned(t *testing.T) {
+	large := command(string(make([]byte, alignedBytes)), 7)
+	entries := []Entry{
+		{Index: 1, Term: 7, Kind: raft.LogNoop},
+		{Index: 2, Term: 7, Kind: raft.LogCommand, Payload: large},
+		{Index: 3, Term: 7, Kind: raft.LogCommand, Payload: command("small", 7)},
+		{Index: 4, Term: 7, Kind: raft.LogNoop},
+		{Index: 5, Term: 7, Kind: raft.LogCommand, Payload: large},
+		{Index: 6, Term: 7, Kind: raft.LogCommand, Payload: large},
+		{Index: 7, Term: 7, Kind: raft.LogNoop},
+	}
+	head := make([]byte, appendHeadBytes)
+	b := whole(t, header{kind: kindAppend, shard: 1, id: 1}, head, entries)
+	m, err := newReader(bytes.NewReader(b), frame.NewPool(0)).next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.release()
+	start := m.frame.Bytes()
+	for i, e := range m.entries {
+		if e.Index != entries[i].Index || !bytes.Equal(e.Payload, entries[i].Payload) {
+			t.Fatalf("entry %d came as %d with %d bytes", entries[i].Index, e.Index, len(e.Payload))
+		}
+		if at := len(start) - cap(e.Payload) - EntryHeaderBytes; len(e.Payload) > alignedBytes && at%entryAlign != 0 {
+			t.Errorf("entry %d begins at byte %d", e.Index, at)
+		}
+	}
+	dirty := bytes.Clone(b)
+	dirty[headerBytes+appendHeadBytes+EntryHeaderBytes] = 1 // behind the first entry, which has no payload
+	if _, err := newReader(bytes.NewReader(dirty), frame.NewPool(0)).next(); !errors.Is(err, errProtocol) {
+		t.Errorf("dirty padding: %v", err)
+	}
+}
+
 func TestParseServerID(t *testing.T) {
 	p := Peer{Node: 12, Incarnation: [16]byte{1, 2, 3}}
 	if got, err := ParseServerID(p.ServerID()); err != nil || got != p {
@@ -174,7 +209,9 @@ func repaired(b []byte) []byte {
 			binary.LittleEndian.PutUint32(rest[32:], record.Castagnoli(0, payload[n-tail:]))
 		}
 		binary.LittleEndian.PutUint32(rest, record.Castagnoli(0, rest[4:EntryHeaderBytes]))
+		padding := int(binary.LittleEndian.Uint16(rest[36:]))
 		rest = rest[EntryHeaderBytes+n:]
+		rest = rest[min(padding, len(rest)):]
 	}
 	return b
 }
