@@ -102,19 +102,17 @@ func (d streamDesk) streamPartition(name string, key []byte) (*Partition, error)
 func (d streamDesk) appendHere(ctx context.Context, p *Partition, f *frame.Frame, expected Expected) (AppendResult, error) {
 	f.Retain()
 	outcome := make(chan ProduceResult, 1)
-	batch := ProduceBatch{Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r })}
-	it, rejected := batch.prepare(time.Now())
-	if rejected != nil || it.streams == nil || len(it.streams.groups) != 1 || len(it.streams.records) != int(it.batch.RecordCount()) {
-		f.Release()
-		if rejected != nil {
-			return AppendResult{}, rejected.err
-		}
-		return AppendResult{}, fmt.Errorf("events of several streams: %w", ErrInvalidRequest)
+	batch := ProduceBatch{
+		Partition: p, Batch: record.Batch(f.Bytes()), Frame: f, Conditional: true, Expected: expected,
+		Receiver: ReceiverFunc(func(r ProduceResult) { outcome <- r }),
 	}
-	streams := it.streams
-	streams.groups[0].expected = expected
-	count := int64(len(streams.records))
-	key := streams.groups[0].key
+	it, rejected := batch.prepare(time.Now())
+	if rejected != nil {
+		f.Release()
+		return AppendResult{}, rejected.err
+	}
+	count := int64(len(it.streams.records))
+	key := it.streams.groups[0].key
 	p.state.shard.enqueue([]item{it})
 	select {
 	case r := <-outcome:
@@ -122,8 +120,8 @@ func (d streamDesk) appendHere(ctx context.Context, p *Partition, f *frame.Frame
 			return AppendResult{}, d.withUnseen(ctx, p, key, r.Err)
 		}
 		return AppendResult{
-			FirstVersion: streams.first, LastVersion: streams.first + count - 1, Partition: p.number,
-			FirstOffset: r.BaseOffset, Duplicate: streams.duplicate,
+			FirstVersion: r.FirstVersion, LastVersion: r.FirstVersion + count - 1, Partition: p.number,
+			FirstOffset: r.BaseOffset, Duplicate: r.Duplicate,
 		}, nil
 	case <-ctx.Done():
 		return AppendResult{}, errors.Join(ErrTimedOut, ctx.Err())

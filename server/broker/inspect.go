@@ -164,6 +164,8 @@ type streamBatch struct {
 	byKey   map[string]int // group by key, once there are several groups
 	bytes   int            // of the versions note
 
+	conditional bool // a header of a record names a version
+
 	// The outcome, for an append to one stream: version of the first record, and whether it was there already.
 	first     int64
 	duplicate bool
@@ -207,7 +209,7 @@ func (s *streamBatch) add(p *Partition, i int, r *record.Record) *rejection {
 		case err != nil:
 			return rejectRecord(i, fmt.Sprintf("%s %q", headerExpected, value), ErrPolicyViolation)
 		case fresh:
-			s.groups[g].expected = expected
+			s.groups[g].expected, s.conditional = expected, true
 		default:
 			return rejectRecord(i, headerExpected+" on another than the key's first record", ErrPolicyViolation)
 		}
@@ -215,6 +217,20 @@ func (s *streamBatch) add(p *Partition, i int, r *record.Record) *rejection {
 	s.groups[g].records = append(s.groups[g].records, int32(len(s.records)))
 	s.records = append(s.records, streamRecord{delta: r.OffsetDelta, group: int32(g), id: id})
 	s.bytes += len(r.Key) + maxVersionBytes
+	return nil
+}
+
+// expect gives the one stream of the batch the version that the request expects it at; records is how many there are. s may be nil.
+func (s *streamBatch) expect(expected Expected, records int) *rejection {
+	switch {
+	case s == nil || len(s.groups) != 1 || len(s.records) != records:
+		return &rejection{err: fmt.Errorf("a version is expected, but the records are not of one stream: %w", ErrInvalidRequest)}
+	case expected < ExpectNone && expected != ExpectAny && expected != ExpectExists:
+		return &rejection{err: fmt.Errorf("expected version %d: %w", int64(expected), ErrInvalidRequest)}
+	case s.conditional:
+		return &rejection{err: fmt.Errorf("a version is expected by the request and by a record's header: %w", ErrPolicyViolation)}
+	}
+	s.groups[0].expected = expected
 	return nil
 }
 

@@ -53,6 +53,11 @@ func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 	if rejected != nil {
 		return item{}, rejected
 	}
+	if batch.Conditional {
+		if rejected := streams.expect(batch.Expected, int(batch.Batch.RecordCount())); rejected != nil {
+			return item{}, rejected
+		}
+	}
 	if streams != nil {
 		if n, limit := len(batch.Batch)+streams.bytes, p.state.shard.broker.config.Settings.MaxBatchBytes; n > limit {
 			return item{}, &rejection{err: fmt.Errorf("batch and versions of %d bytes, limit %d: %w", n, limit, ErrMessageTooLarge)}

@@ -17,6 +17,9 @@ type ProduceBatch struct {
 	Frame *frame.Frame
 	// Receiver is told once.
 	Receiver ProduceReceiver
+	// Conditional says that all records belong to one stream, which is to be at Expected. Headers of the records cannot say so too.
+	Conditional bool
+	Expected    Expected
 }
 
 // A ProduceReceiver takes the result of a ProduceBatch. A front that has a place for each result gives that, which
@@ -39,6 +42,10 @@ type ProduceResult struct {
 	LogStartOffset record.Offset // -1 with an error
 	LogAppendTime  int64         // milliseconds since 1970; -1 when the producer's times were kept
 	RecordErrors   []RecordError
+
+	// Of a Conditional batch:
+	FirstVersion int64 // of its first record
+	Duplicate    bool  // its records were there already, from FirstVersion on
 }
 
 // A FetchRequest asks for batches of several partitions.

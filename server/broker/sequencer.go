@@ -244,6 +244,7 @@ func (q *sequencer) check(it *item) (bool, error) {
 		if outcome == verdictDuplicate {
 			sequence.base, accepted = original, false
 		}
+		it.result.FirstVersion, it.result.Duplicate = it.streams.first, it.streams.duplicate
 	}
 	it.result.BaseOffset = sequence.base
 	if producer != nil {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/stela-db/stela/internal/frame"
@@ -17,11 +18,20 @@ import (
 // then closes the connection, as in Kafka, so that the client looks for the leader. A batch about which nothing is
 // decided within the request's timeout (see patience) is REQUEST_TIMED_OUT; what becomes of it is open.
 //
+// A partition of a flexible version may have the tagged field 21332 (KIP-482 leaves such numbers to whoever needs one): the version,
+// int64, that the stream of the batch's records is expected to be at, as broker.Expected has it. Its answer then has a
+// field of that number: int64, the version of the first record or, with INVALID_RECORD, where the stream is; int8, 1 when the
+// records were there already. So a Go client appends to streams without HTTP, and nothing of the condition is stored.
+//
 // Versions: 9 is flexible; 8 adds the records to blame; 10 adds the present leader to NOT_LEADER (KIP-951). Versions 0 to
 // 2 are told by ApiVersions but not served (see table).
 
-// produceFirst is the first version that is served.
-const produceFirst = 3
+const (
+	// produceFirst is the first version that is served.
+	produceFirst = 3
+	// tagExpected is the tagged field in which a partition has the expected version of its stream.
+	tagExpected = 21332
+)
 
 // producer is what a connection that produces keeps between requests.
 type producer struct {
@@ -189,10 +199,23 @@ func (p *producing) partition(topic *producedTopic, more int) error {
 		}
 		return p.tags()
 	}
-	if err := p.batch(slot, partition, size); err != nil {
+	taken, err := p.batch(slot, partition, size)
+	if err != nil {
 		return err
 	}
-	return p.tags()
+	expected, given, err := p.tagged(tagExpected)
+	if err != nil {
+		return err
+	}
+	if given && taken {
+		slot.conditional = true
+		batch := &p.batches[len(p.batches)-1]
+		batch.Conditional, batch.Expected = true, broker.Expected(expected)
+	}
+	if p.held >= handOver {
+		p.handOver()
+	}
+	return nil
 }
 
 // target finds the partition and refuses what need not be read: nothing is allocated for a batch larger than its topic takes.
@@ -213,35 +236,32 @@ func (p *producing) target(topic string, index int32, size int) (*broker.Partiti
 	return partition, nil
 }
 
-// batch reads a batch into a frame of its own and collects it for the broker.
-func (p *producing) batch(slot *producedPartition, partition *broker.Partition, size int) error {
+// batch reads a batch into a frame of its own and collects it for the broker, unless it is refused.
+func (p *producing) batch(slot *producedPartition, partition *broker.Partition, size int) (taken bool, err error) {
 	server := p.connection.server
 	cost := int64(max(size, frame.MinMemory))
 	if !server.requests.try(cost) {
 		p.handOver() // nothing may be held while waiting
 		if err := server.requests.take(p.connection.ctx, cost, server.limits.Wait); err != nil {
-			return err
+			return false, err
 		}
 	}
 	p.held += cost
 	memory := server.config.Pool.Get(size)
 	if err := p.source.read(memory.Bytes()); err != nil {
 		memory.Release()
-		return err
+		return false, err
 	}
 	batch := record.Batch(memory.Bytes())
 	if err := checkBatch(batch); err != nil {
 		memory.Release()
 		slot.refuse(err)
-		return nil
+		return false, nil
 	}
 	slot.batchBytes, slot.records = int32(size), batch.RecordCount()
 	p.answer.open.Add(1)
 	p.batches = append(p.batches, broker.ProduceBatch{Partition: partition, Batch: batch, Frame: memory, Receiver: slot})
-	if p.held >= handOver {
-		p.handOver()
-	}
-	return nil
+	return true, nil
 }
 
 // checkBatch checks that b is one batch that a client may send.
@@ -344,30 +364,47 @@ func (p *producing) length() (int, error) {
 
 // tags skips the tagged fields that end a structure of a flexible version.
 func (p *producing) tags() error {
+	_, _, err := p.tagged(math.MaxUint32)
+	return err
+}
+
+// tagged is tags and returns the number in one of the fields, if that is there.
+func (p *producing) tagged(wanted uint32) (number int64, found bool, err error) {
 	if !p.flexible {
-		return nil
+		return 0, false, nil
 	}
 	count, err := p.uvarint()
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	if count > maxTags {
-		return fmt.Errorf("%d tags, limit %d: %w", count, maxTags, errMalformed)
+		return 0, false, fmt.Errorf("%d tags, limit %d: %w", count, maxTags, errMalformed)
 	}
 	for range count {
-		if _, err := p.uvarint(); err != nil {
-			return err
+		tag, err := p.uvarint()
+		if err != nil {
+			return 0, false, err
 		}
 		size, err := p.uvarint()
 		if err != nil {
-			return err
+			return 0, false, err
 		}
-		if size > maxTagBytes {
-			return fmt.Errorf("tag of %d bytes, limit %d: %w", size, maxTagBytes, errMalformed)
-		}
-		if err := p.source.skip(int(size)); err != nil {
-			return err
+		switch {
+		case size > maxTagBytes:
+			return 0, false, fmt.Errorf("tag of %d bytes, limit %d: %w", size, maxTagBytes, errMalformed)
+		case tag != wanted:
+			if err := p.source.skip(int(size)); err != nil {
+				return 0, false, err
+			}
+		case size != 8 || found:
+			return 0, false, fmt.Errorf("tag %d of %d bytes, wanted one of 8: %w", tag, size, errMalformed)
+		default:
+			value, err := p.source.next(8)
+			if err != nil {
+				return 0, false, err
+			}
+			number, found = int64(binary.BigEndian.Uint64(value)), true
 		}
 	}
-	return nil
+	return number, found, nil
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,8 @@ type producedPartition struct {
 	records    int32
 	result     broker.ProduceResult
 	decided    atomic.Bool // result is there
+
+	conditional bool // the request named a version
 }
 
 // addTopic appends a topic, in the room of an earlier request's if there is any.
@@ -198,7 +201,32 @@ func (a *produceAnswer) appendPartition(out *answerWriter, r *request, topic *pr
 		leaders.appendLeader(out, a.connection, 0, topic.name, p.index)
 		return
 	}
+	if p.conditional {
+		appendVersion(out, result)
+		return
+	}
 	out.noTags()
+}
+
+// appendVersion ends a partition with the tag that says where its records, or the stream that they did not fit, are.
+func appendVersion(out *answerWriter, result *broker.ProduceResult) {
+	version := result.FirstVersion
+	if conflict, ok := errors.AsType[*broker.ConflictError](result.Err); ok {
+		version = conflict.Actual
+	} else if result.Err != nil {
+		out.noTags()
+		return
+	}
+	const size = 8 + 1
+	out.bytes = append(out.bytes, 1)
+	out.bytes = binary.AppendUvarint(out.bytes, tagExpected)
+	out.bytes = append(out.bytes, size)
+	out.int64(version)
+	duplicate := byte(0)
+	if result.Duplicate {
+		duplicate = 1
+	}
+	out.bytes = append(out.bytes, duplicate)
 }
 
 var errNoAnswer = errors.New("a batch with acks 0 was refused")
