@@ -78,6 +78,7 @@ func (c Config) withDefaults() Config {
 type Client struct {
 	config Config
 	web    *http.Client
+	quick  *quickDoor    // nil when only HTTP addresses were given
 	door   atomic.Uint32 // which of config.HTTP answered last; written by every request that had to move on
 
 	mu     sync.Mutex // guards admin, closed
@@ -91,6 +92,9 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{config: config.withDefaults()}
+	if len(config.Brokers) > 0 || len(config.HTTP) == 0 {
+		c.quick = &quickDoor{client: c}
+	}
 	c.web = &http.Client{Transport: &http.Transport{
 		DialContext:         c.config.Dial,
 		MaxIdleConnsPerHost: 64,
@@ -109,6 +113,9 @@ func (c *Client) Close() {
 	if c.admin != nil {
 		c.admin.Close()
 		c.admin = nil
+	}
+	if c.quick != nil {
+		c.quick.close()
 	}
 	c.web.CloseIdleConnections()
 }

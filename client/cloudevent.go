@@ -30,9 +30,32 @@ func encodeEvents(events []Event) ([]byte, error) {
 	return append(b, ']'), nil
 }
 
-func appendEvent(b []byte, e *Event) ([]byte, error) {
+// check reports what the server would refuse.
+func (e *Event) check() error {
 	if e.ID == "" || e.Type == "" || e.Source == "" {
-		return nil, fmt.Errorf("an event needs id, type and source; got id %q type %q source %q", e.ID, e.Type, e.Source)
+		return fmt.Errorf("an event needs id, type and source; got id %q type %q source %q", e.ID, e.Type, e.Source)
+	}
+	for _, a := range e.Extensions {
+		if !isExtension(a.Name) {
+			return fmt.Errorf("extension attribute %q: wanted 1 to 20 lower-case letters and digits that CloudEvents does not use itself", a.Name)
+		}
+	}
+	if isJSON(e.contentType()) && !json.Valid(e.Data) {
+		return errors.New("data is not valid json")
+	}
+	return nil
+}
+
+func (e *Event) contentType() string {
+	if e.ContentType == "" {
+		return jsonContent
+	}
+	return e.ContentType
+}
+
+func appendEvent(b []byte, e *Event) ([]byte, error) {
+	if err := e.check(); err != nil {
+		return nil, err
 	}
 	b = append(b, `{"specversion":"1.0"`...)
 	b = appendAttribute(b, "id", e.ID)
@@ -44,21 +67,12 @@ func appendEvent(b []byte, e *Event) ([]byte, error) {
 	if !e.Time.IsZero() {
 		b = appendAttribute(b, "time", e.Time.UTC().Format(time.RFC3339Nano))
 	}
-	content := e.ContentType
-	if content == "" {
-		content = jsonContent
-	}
+	content := e.contentType()
 	b = appendAttribute(b, "datacontenttype", content)
 	for _, a := range e.Extensions {
-		if !isExtension(a.Name) {
-			return nil, fmt.Errorf("extension attribute %q: wanted 1 to 20 lower-case letters and digits that CloudEvents does not use itself", a.Name)
-		}
 		b = appendAttribute(b, a.Name, a.Value)
 	}
 	if isJSON(content) {
-		if !json.Valid(e.Data) {
-			return nil, errors.New("data is not valid json")
-		}
 		b = append(append(b, `,"data":`...), e.Data...)
 	} else {
 		b = append(b, `,"data_base64":"`...)

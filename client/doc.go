@@ -4,7 +4,7 @@
 // It knows two doors of a cluster. The Kafka door (Config.Brokers) carries
 // Producer, Consumer, Reader, Replay and the few admin verbs that services need;
 // franz-go is inside and does the protocol. The HTTP door (Config.HTTP) carries
-// Stream: a record's key names its stream, a stream's events are numbered 0, 1, 2 …
+// Stream, except for the usual append, which goes through the Kafka door, one connection for all of a node's: a record's key names its stream, a stream's events are numbered 0, 1, 2 …
 // (the version), and an append may say which version it expects, so that of two
 // writers who decided on the same history one is told. The package knows nothing of
 // how the server stores or replicates, and nothing of what the records mean.

@@ -189,3 +189,43 @@ func TestPing(t *testing.T) {
 		t.Error("a cut of nothing")
 	}
 }
+
+// Appends need no HTTP: success, a repetition and a conflict are told through the Kafka door.
+func TestAppendWithoutHTTP(t *testing.T) {
+	config, stop := startNode()
+	t.Cleanup(stop)
+	setup, err := client.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(setup.Close)
+	create(t, setup, "t", 5)
+	config.HTTP = []string{"127.0.0.1:1"}
+	c, err := client.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	event := func(id string) client.Event {
+		return client.Event{ID: id, Type: "x", Source: "/s", Data: []byte("1")}
+	}
+	stream := c.Stream("t", "order 9827")
+	first, err := stream.Append(t.Context(), client.ExpectNone, event("a"), event("b"))
+	if err != nil || first.FirstVersion != 0 || first.LastVersion != 1 || first.Duplicate {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	again, err := stream.Append(t.Context(), client.ExpectNone, event("a"), event("b"))
+	first.Duplicate = true
+	if err != nil || again != first {
+		t.Errorf("again: %+v, %v; the first time %+v", again, err, first)
+	}
+	if at, err := stream.Append(t.Context(), client.ExpectAny, event("c")); err != nil || at.FirstVersion != 2 {
+		t.Errorf("any: %+v, %v", at, err)
+	}
+	var conflict *client.ConflictError
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // for the events that it has not seen
+	defer cancel()
+	if _, err := stream.Append(ctx, 0, event("d")); !errors.As(err, &conflict) || conflict.Actual != 2 {
+		t.Errorf("conflict: %v", err)
+	}
+}

@@ -106,6 +106,13 @@ func (s *Stream) Append(ctx context.Context, expected Expected, events ...Event)
 	if len(events) == 0 {
 		return Appended{}, errors.New("append needs at least one event")
 	}
+	if s.client.quick != nil {
+		if at, conflict, told := s.client.quick.append(ctx, s, expected, events); told && conflict != nil {
+			return Appended{}, conflict
+		} else if told {
+			return at, nil
+		}
+	}
 	return s.append(ctx, expected, events)
 }
 
