@@ -37,7 +37,7 @@ func newAppender(c *Cluster, topic string, config Config) (*appender, error) {
 	// The events' data is JSON: a text of as many letters as fit.
 	a.data = slices.Concat([]byte(`"`), bytes.Repeat([]byte("e"), max(config.RecordBytes-2, 0)), []byte(`"`))
 	for i := range c.HTTP {
-		door, err := client.New(client.Config{Brokers: c.Brokers, HTTP: slices.Concat(c.HTTP[i:], c.HTTP[:i])})
+		door, err := client.New(client.Config{Brokers: c.Brokers, HTTP: slices.Concat(c.HTTP[i:], c.HTTP[:i]), WithoutUnseen: true})
 		if err != nil {
 			return nil, err
 		}

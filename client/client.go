@@ -36,6 +36,9 @@ type Config struct {
 	HTTP []string
 	// ClientID is the name in the server's logs and metrics. Default: DefaultID.
 	ClientID string
+	// WithoutUnseen has a ConflictError come without the events that the writer has not seen, which otherwise are read
+	// when there is a conflict: for writers who read the stream, or give up, anyway.
+	WithoutUnseen bool
 	// Dial connects to either door. Default: TCP with a limit of 5 s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger gets what the library cannot return as an error. Default: nothing is logged.

@@ -27,7 +27,7 @@ type ConflictError struct {
 	Key      string
 	Expected Expected
 	Actual   int64   // the stream's version now; -1 when it has no event
-	Unseen   []Event // events after the expected version, oldest first; the server may cut the list short
+	Unseen   []Event // events after the expected version, oldest first, as far as the server told: see Config.WithoutUnseen
 }
 
 func (e *ConflictError) Error() string {

@@ -54,7 +54,7 @@ type Config struct {
 
 	SegmentBytes int64 // of one log file; default 64 MiB
 	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB
-	IndexBytes   int64 // of Pebble's block cache; default 8 MiB
+	IndexBytes   int64 // of Pebble's block cache; default 16 MiB
 	DirectIO     bool  // the log is written past the system's page cache, where the file system lets us
 
 	Timing  Timing
@@ -108,7 +108,7 @@ func (c Config) withDefaults() Config {
 		c.TailBytes = 32 << 20
 	}
 	if c.IndexBytes == 0 {
-		c.IndexBytes = 8 << 20
+		c.IndexBytes = 16 << 20
 	}
 	if c.Timing.DiskHang == 0 {
 		c.Timing.DiskHang = 2 * time.Second

@@ -182,6 +182,31 @@ func (x *Index) StreamHead(partition record.Partition, key []byte) (int64, Strea
 	return versions[0].Version, versions[0], nil
 }
 
+// IsHead reports whether a version is a stream's newest; -1 says that there is none. Versions are dense, so that two look-ups tell,
+// which is much less work than StreamHead.
+func (x *Index) IsHead(partition record.Partition, key []byte, version int64) (bool, error) {
+	prefix := streamPrefix(partition, key)
+	if version >= 0 {
+		if ok, err := x.has(order.AppendUint64(prefix, uint64(version))); err != nil || !ok {
+			return false, err
+		}
+	}
+	later, err := x.has(order.AppendUint64(prefix, uint64(version+1)))
+	return err == nil && !later, err
+}
+
+// has reports whether there is a row.
+func (x *Index) has(key []byte) (bool, error) {
+	_, closer, err := x.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read index: %w", err)
+	}
+	return true, closer.Close()
+}
+
 // Versions returns at most limit versions of a stream: forward those from from on,
 // backward from from downwards. A backward from of -1 is the newest version.
 func (x *Index) Versions(partition record.Partition, key []byte, from int64, limit int, backward bool) (versions []StreamVersion, err error) {

@@ -7,15 +7,24 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/stela-db/stela/log/record"
 )
 
 const (
-	defaultCacheBytes = 8 << 20
+	defaultCacheBytes = 16 << 20
 	memTableBytes     = 8 << 20
+	memTables         = 2 // one that is filled while the other is written
 	maxOpenFiles      = 512
+	// filterBits is what each key takes in a table's Bloom filter: a look-up of what is not there, as every new stream's
+	// first, reads 1 % of the tables.
+	filterBits = 10
+	// compactAt is how many tables overlap before they are merged. Rows are few and small: fewer merges
+	// save more than the tables cost that a look-up has to ask.
+	compactAt = 8
 )
 
 var errFailed = errors.New("the index could not be written before")
@@ -24,7 +33,7 @@ var errFailed = errors.New("the index could not be written before")
 type Config struct {
 	FS         vfs.FS
 	Dir        string
-	CacheBytes int64        // of Pebble's block cache; default 8 MiB
+	CacheBytes int64        // of Pebble's block cache; default 16 MiB
 	Logger     *slog.Logger // default: none
 	Fatal      func(error)  // called when the disk fails; default: only logged. A disk that hangs is noticed by the log, which is on the same one
 }
@@ -59,10 +68,10 @@ func Open(config Config) (*Index, error) {
 		FS:                          config.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
 		DisableWAL:                  true,
-		CacheSize:                   config.CacheBytes,
+		CacheSize:                   config.CacheBytes + memTables*memTableBytes, // Pebble takes what memtables use from it
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       compactAt,
 		L0StopWritesThreshold:       1000,
 		MaxOpenFiles:                maxOpenFiles,
 		Logger:                      pebbleLogger{config.Logger, fatal},
@@ -74,6 +83,10 @@ func Open(config Config) (*Index, error) {
 				})
 			},
 		},
+	}
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBits)
+		options.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // keys are prefix-compressed anyway
 	}
 	db, err := pebble.Open(config.Dir, options)
 	if err != nil {

@@ -72,7 +72,7 @@ func (m *machine) applyVersions(body []byte) error {
 		if p.row.dropped {
 			return nil
 		}
-		head, err := m.head(partition, key)
+		head, err := m.head(partition, key, version-1)
 		if err != nil {
 			return err
 		}
@@ -85,17 +85,28 @@ func (m *machine) applyVersions(body []byte) error {
 	})
 }
 
-// head returns the newest version of a stream.
-func (m *machine) head(partition record.Partition, key []byte) (*streamHead, error) {
+// head returns the newest version of a stream, which is likely the given one.
+func (m *machine) head(partition record.Partition, key []byte, likely int64) (*streamHead, error) {
 	k := streamKey{partition, string(key)}
 	if h := m.heads.get(k); h != nil {
 		return h, nil
 	}
-	version, _, err := m.shard.broker.config.Index.StreamHead(partition, key)
+	version, err := streamHeadOf(m.shard.broker.config.Index, partition, key, likely)
 	if err != nil {
 		return nil, fmt.Errorf("partition %d stream %q: %w", partition, key, err)
 	}
 	return m.heads.add(k, streamHead{version: version}), nil
+}
+
+// streamHeadOf returns the newest version of a stream, soon when that is the likely one.
+func streamHeadOf(db *index.Index, partition record.Partition, key []byte, likely int64) (int64, error) {
+	if likely >= -1 {
+		if ok, err := db.IsHead(partition, key, likely); err != nil || ok {
+			return likely, err
+		}
+	}
+	head, _, err := db.StreamHead(partition, key)
+	return head, err
 }
 
 // moveStart removes what lies before an offset.

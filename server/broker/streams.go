@@ -11,8 +11,8 @@ const (
 	// streamWindow is how many of a stream's newest events are searched for the ids of
 	// an append that expects no particular version.
 	streamWindow = 32
-	// streamLimit is how many streams of a shard are kept in memory.
-	streamLimit = 8 << 10
+	// streamLimit is how many streams of a shard are kept in memory, by the sequencer and by the state machine each.
+	streamLimit = 64 << 10
 )
 
 // A streamKey names a stream of a shard: the partition's number, then the key.
@@ -23,9 +23,10 @@ type streamKey struct {
 
 // A streamState is a stream as the sequencer promises it: applied or on its way.
 type streamState struct {
-	head   int64 // newest version, -1 for none
-	recent []streamEntry
-	mark   uint64 // the last proposal that needs it in memory
+	head    int64 // newest version, -1 for none
+	recent  []streamEntry
+	partial bool   // events before recent were not read from the index, though they may be within the window
+	mark    uint64 // the last proposal that needs it in memory
 }
 
 // A streamEntry is one of the newest events; the last of streamState.recent has version head.
@@ -58,28 +59,39 @@ func (s *streamState) push(e streamEntry, settled uint64) {
 	s.head++
 }
 
-// stream returns the sequencer's state of a stream.
-func (q *sequencer) stream(p record.Partition, key []byte) (*streamState, error) {
+// stream returns the sequencer's state of a stream. Who expects a version is likely right, and then no event is needed.
+func (q *sequencer) stream(p record.Partition, key []byte, expected Expected) (*streamState, error) {
 	k := streamKey{p, string(key)}
-	if s := q.streams.get(k); s != nil {
-		return s, nil
-	}
-	db := q.shard.broker.config.Index
-	head, _, err := db.StreamHead(p, key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStorage, err)
-	}
-	state := streamState{head: head}
-	if head >= 0 {
-		versions, err := db.Versions(p, key, head, streamWindow, true)
+	state := q.streams.get(k)
+	if state == nil {
+		head, err := streamHeadOf(q.shard.broker.config.Index, p, key, int64(expected))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrStorage, err)
 		}
-		for _, v := range slices.Backward(versions) {
-			state.recent = append(state.recent, streamEntry{offset: v.Offset, id: v.EventID})
-		}
+		state = q.streams.add(k, streamState{head: head, partial: head >= 0})
 	}
-	return q.streams.add(k, state), nil
+	if !state.partial || expected >= ExpectNone {
+		return state, nil
+	}
+	return state, q.complete(p, key, state)
+}
+
+// complete reads the events of the window that come before those that are known.
+func (q *sequencer) complete(p record.Partition, key []byte, state *streamState) error {
+	known := int64(len(state.recent))
+	if missing := streamWindow - known; missing > 0 && state.head >= known {
+		versions, err := q.shard.broker.config.Index.Versions(p, key, state.head-known, int(missing), true)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrStorage, err)
+		}
+		recent := make([]streamEntry, 0, len(versions)+len(state.recent))
+		for _, v := range slices.Backward(versions) {
+			recent = append(recent, streamEntry{offset: v.Offset, id: v.EventID})
+		}
+		state.recent = append(recent, state.recent...)
+	}
+	state.partial = false
+	return nil
 }
 
 // A verdict is what the check of an append comes to.
@@ -98,7 +110,7 @@ func (q *sequencer) checkStreams(p record.Partition, batch *streamBatch) (verdic
 	result := verdictNew
 	for g := range batch.groups {
 		group := &batch.groups[g]
-		state, err := q.stream(p, group.key)
+		state, err := q.stream(p, group.key, group.expected)
 		if err != nil {
 			return 0, 0, err
 		}
