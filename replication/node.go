@@ -23,7 +23,7 @@ const (
 	defaultCommitTimeout   = 400 * time.Millisecond
 	singleHeartbeat        = 50 * time.Millisecond
 	defaultSnapshotEntries = 16384
-	defaultSnapshotBytes   = 256 << 20
+	defaultSnapshotBytes   = 1 << 30
 	defaultTrailing        = 8192
 	transferPatience       = time.Second
 
@@ -53,7 +53,7 @@ type Config struct {
 	CommitTimeout    time.Duration // after which followers hear that an idle shard's last entry is committed; default 400 ms
 	DataShards       int           // of a cluster that this node forms; default 1
 	SnapshotEntries  uint64        // applied since the last snapshot; default 16384
-	SnapshotBytes    int64         // of payload since the last snapshot; default 256 MiB
+	SnapshotBytes    int64         // of payload since the last snapshot; default 1 GiB
 	TrailingEntries  uint64        // that raft keeps at hand after a snapshot; default 8192
 }
 

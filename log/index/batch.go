@@ -3,8 +3,7 @@ package index
 import (
 	"errors"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
+	"slices"
 
 	"github.com/stela-db/stela/log/record"
 )
@@ -12,37 +11,99 @@ import (
 // Batch collects changes that Commit applies as one. What it drops it finds among
 // the rows that were committed before, not among its own.
 type Batch struct {
-	index *Index
-	rows  *pebble.Batch
-	key   []byte
-	value []byte
-	gone  []record.Partition
-	err   error
+	index    *Index
+	bytes    []byte // keys and values of changes, and the prefixes of versions
+	changes  []change
+	runs     []Run
+	versions []versionChange
+	gone     []record.Partition
+	drops    bool // there are ranges among changes
+	key      []byte
+	value    []byte
+	err      error
+}
 
-	room [keyRoom + valueRoom]byte // key and value begin here, so that ordinary rows allocate nothing
+// A change is one change of rows: where its key, its value and their end are in Batch.bytes. The value of a range is its end.
+type change struct {
+	kind            uint8
+	key, value, end int
 }
 
 const (
-	keyRoom   = 32
-	valueRoom = 96
+	changeSet uint8 = iota
+	changeDelete
+	changeRange
 )
+
+type versionChange struct {
+	prefix, end int // in Batch.bytes
+	version     int64
+	place       layerVersion
+}
 
 // NewBatch returns an empty batch. Close it after Commit.
 func (x *Index) NewBatch() *Batch {
-	b := &Batch{index: x, rows: x.db.NewBatch()}
-	b.key, b.value = b.room[:0:keyRoom], b.room[keyRoom:keyRoom]
+	b, _ := x.batches.Get().(*Batch)
+	if b == nil {
+		b = &Batch{}
+	}
+	b.index = x
 	return b
 }
 
-func (b *Batch) set(key, value []byte) {
-	if b.err == nil {
-		b.err = b.rows.Set(key, value, nil)
+// Close frees the batch.
+func (b *Batch) Close() {
+	x := b.index
+	if x == nil || cap(b.bytes) > keptBatchBytes {
+		return
 	}
+	*b = Batch{
+		bytes: b.bytes[:0], changes: b.changes[:0], runs: b.runs[:0], versions: b.versions[:0], gone: b.gone[:0],
+		key: b.key[:0], value: b.value[:0],
+	}
+	x.batches.Put(b)
 }
 
+// keptBatchBytes bounds the batches that are used again.
+const keptBatchBytes = 1 << 20
+
+func (b *Batch) record(kind uint8, key, value []byte) {
+	c := change{kind: kind, key: len(b.bytes)}
+	b.bytes = append(b.bytes, key...)
+	c.value = len(b.bytes)
+	b.bytes = append(b.bytes, value...)
+	c.end = len(b.bytes)
+	b.changes = append(b.changes, c)
+}
+
+func (b *Batch) set(key, value []byte) { b.record(changeSet, key, value) }
+
+func (b *Batch) delete(key []byte) { b.record(changeDelete, key, nil) }
+
 func (b *Batch) deleteRange(start, end []byte) {
-	if b.err == nil {
-		b.err = b.rows.DeleteRange(start, end, nil)
+	b.drops = true
+	b.record(changeRange, start, end)
+}
+
+// add puts everything into a layer.
+func (b *Batch) add(l *layer) {
+	for _, c := range b.changes {
+		l.set(b.bytes[c.key:c.value], b.bytes[c.value:c.end], c.kind == changeDelete)
+	}
+	b.addPlaces(l)
+}
+
+// addPlaces puts runs and versions into a layer.
+func (b *Batch) addPlaces(l *layer) {
+	for i := range b.runs {
+		l.addRun(&b.runs[i])
+	}
+	for i := range b.versions {
+		v := &b.versions[i]
+		prefix := b.bytes[v.prefix:v.end]
+		if !l.addVersion(prefix, v.version, v.place) { // somebody writes versions out of order, as a repair may
+			l.set(order.AppendUint64(slices.Clip(prefix), uint64(v.version)), v.place.append(nil), false)
+		}
 	}
 }
 
@@ -57,9 +118,7 @@ func (b *Batch) own(shard record.Shard, partition record.Partition) {
 // PutRun adds a run of a partition of the shard.
 func (b *Batch) PutRun(shard record.Shard, run Run) {
 	b.own(shard, run.Partition)
-	b.key = runKey(b.key[:0], run.Partition, run.First)
-	b.value = appendRun(b.value[:0], &run)
-	b.set(b.key, b.value)
+	b.runs = append(b.runs, run)
 }
 
 // PutEpoch notes that a term's first record in the partition has offset start.
@@ -76,29 +135,30 @@ func (b *Batch) Put(shard record.Shard, key, value []byte) {
 
 // Delete removes a row of a state machine.
 func (b *Batch) Delete(shard record.Shard, key []byte) {
-	if b.err == nil {
-		b.err = b.rows.Delete(stateKey(shard, key), nil)
-	}
+	b.delete(stateKey(shard, key))
 }
 
 // PutVersion adds a stream's version.
 func (b *Batch) PutVersion(shard record.Shard, version StreamVersion) {
 	b.own(shard, version.Partition)
-	b.value = append(order.AppendUint64(b.value[:0], uint64(version.Offset)), version.EventID[:]...)
-	b.set(versionKey(&version), b.value)
+	v := versionChange{prefix: len(b.bytes), version: version.Version, place: layerVersion{version.Offset, version.EventID}}
+	b.bytes = appendStreamPrefix(b.bytes, version.Partition, version.Key)
+	v.end = len(b.bytes)
+	b.versions = append(b.versions, v)
 }
 
 // SetApplied notes the last entry of the shard whose rows are in.
 func (b *Batch) SetApplied(shard record.Shard, index record.Index) {
-	b.set(appliedKey(shard), order.AppendUint64(nil, uint64(index)))
+	b.value = order.AppendUint64(b.value[:0], uint64(index))
+	b.set(appliedKey(shard), b.value)
+	b.index.note(shard)
 }
 
 // PutSegment notes what a segment holds of a shard; no partitions removes the row.
 func (b *Batch) PutSegment(shard record.Shard, segment int64, partitions []SegmentPartition) {
+	b.index.note(shard)
 	if len(partitions) == 0 {
-		if b.err == nil {
-			b.err = b.rows.Delete(segmentKey(segment, shard), nil)
-		}
+		b.delete(segmentKey(segment, shard))
 		return
 	}
 	b.set(segmentKey(segment, shard), appendSegment(nil, partitions))
@@ -109,21 +169,25 @@ func (b *Batch) DropPartition(shard record.Shard, partition record.Partition) {
 	for _, kind := range []byte{kindRun, kindEpoch, kindVersion} {
 		b.deletePrefix(partitionPrefix(kind, partition))
 	}
-	if b.err == nil {
-		b.err = b.rows.Delete(ownerKey(shard, partition), nil)
-	}
+	b.delete(ownerKey(shard, partition))
 	b.gone = append(b.gone, partition)
 }
 
 // DropRunsBefore removes the runs, epochs and versions that lie wholly below an
 // offset: a run that contains it stays.
 func (b *Batch) DropRunsBefore(_ record.Shard, partition record.Partition, offset record.Offset) {
-	runs, err := b.index.Runs(partition, offset, 1, nil)
-	end := after(partitionPrefix(kindRun, partition))
-	if len(runs) > 0 {
-		end = runKey(nil, partition, runs[0].First)
+	prefix := partitionPrefix(kindRun, partition)
+	runs, err := b.index.rowOfRun(partition, offset)
+	if len(runs) == 0 {
+		b.deletePrefix(prefix)
+	} else { // the row that holds offset becomes one that begins with its run
+		b.deleteRange(prefix, runKey(nil, partition, runs[len(runs)-1].First+1))
+		for _, run := range runs {
+			if run.Last >= offset {
+				b.runs = append(b.runs, run)
+			}
+		}
 	}
-	b.deleteRange(partitionPrefix(kindRun, partition), end)
 	err = errors.Join(err, b.dropEpochs(partition, offset), b.dropVersions(partition, offset))
 	if b.err == nil {
 		b.err = err
@@ -139,9 +203,7 @@ func (b *Batch) dropEpochs(partition record.Partition, offset record.Offset) err
 			return err
 		}
 		if before != nil && start <= offset {
-			if err := b.rows.Delete(before, nil); err != nil {
-				return err
-			}
+			b.delete(before)
 		}
 		before = append([]byte(nil), key...)
 		return nil
@@ -157,7 +219,8 @@ func (b *Batch) dropVersions(partition record.Partition, offset record.Offset) e
 		if version.Offset >= offset {
 			return nil
 		}
-		return b.rows.Delete(append([]byte(nil), key...), nil)
+		b.delete(key)
+		return nil
 	})
 }
 
@@ -173,7 +236,8 @@ func (b *Batch) DropShard(shard record.Shard) {
 		if err != nil || owner != shard {
 			return err
 		}
-		return b.rows.Delete(append([]byte(nil), key...), nil)
+		b.delete(key)
+		return nil
 	})
 	if b.err == nil {
 		b.err = err
@@ -185,14 +249,15 @@ func (b *Batch) Commit() error {
 	if b.err != nil {
 		return fmt.Errorf("index batch: %w", b.err)
 	}
-	if err := b.rows.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("commit index batch: %w", err)
+	commit := b.index.commit
+	if b.drops {
+		commit = b.index.direct
+	}
+	if err := commit(b); err != nil {
+		return err
 	}
 	for _, partition := range b.gone {
 		b.index.disown(partition)
 	}
 	return nil
 }
-
-// Close frees the batch.
-func (b *Batch) Close() { _ = b.rows.Close() }

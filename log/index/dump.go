@@ -15,7 +15,7 @@ type Row struct {
 	Text string
 }
 
-// Dump visits every row of the index in dir in the order of keys, without
+// Dump visits every row of the index in dir in the order of keys, and every run, without
 // changing anything. The node must be stopped.
 func Dump(fs vfs.FS, dir string, visit func(Row) error) error {
 	db, err := pebble.Open(dir, &pebble.Options{
@@ -32,6 +32,10 @@ func Dump(fs vfs.FS, dir string, visit func(Row) error) error {
 		return errors.Join(fmt.Errorf("read index %s: %w", dir, err), db.Close())
 	}
 	for ok := rows.First(); ok && err == nil; ok = rows.Next() {
+		if key := rows.Key(); len(key) > 0 && key[0] == kindRun {
+			err = describeRuns(key, rows.Value(), visit)
+			continue
+		}
 		var row Row
 		if row, err = describe(rows.Key(), rows.Value()); err == nil {
 			err = visit(row)
@@ -54,10 +58,6 @@ func describe(key, value []byte) (Row, error) {
 	case kindOwner:
 		shard, partition, err := parseOwnerKey(key)
 		return Row{"owner", fmt.Sprintf("shard %d partition %d", shard, partition)}, err
-	case kindRun:
-		run, err := parseRun(key, value)
-		return Row{"run", fmt.Sprintf("partition %d offsets %d-%d index %d term %d position %d start %d bytes %d max timestamp %d",
-			run.Partition, run.First, run.Last, run.Index, run.Term, run.Position, run.Start, run.Bytes, run.MaxTimestamp)}, err
 	case kindEpoch:
 		term, first, err := parseEpoch(key, value)
 		if err != nil {
@@ -76,6 +76,19 @@ func describe(key, value []byte) (Row, error) {
 		return Row{"state", fmt.Sprintf("shard %d key %s: %d bytes", key[1], words(key[2:]), len(value))}, nil
 	}
 	return Row{}, corrupt(key, value)
+}
+
+// describeRuns visits the runs of one row as if each had its own: how many share one depends on when they were written.
+func describeRuns(key, value []byte, visit func(Row) error) error {
+	runs, err := parseRuns(key, value, nil)
+	for i := range runs {
+		run := &runs[i]
+		if err == nil {
+			err = visit(Row{"run", fmt.Sprintf("partition %d offsets %d-%d index %d term %d position %d start %d bytes %d max timestamp %d",
+				run.Partition, run.First, run.Last, run.Index, run.Term, run.Position, run.Start, run.Bytes, run.MaxTimestamp)})
+		}
+	}
+	return err
 }
 
 func describeSegment(key, value []byte) (Row, error) {

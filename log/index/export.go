@@ -24,8 +24,11 @@ type Snapshot struct {
 }
 
 // Snapshot returns the index as it is now. Close it.
-func (x *Index) Snapshot() *Snapshot {
-	return &Snapshot{view: x.db.NewSnapshot()}
+func (x *Index) Snapshot() (*Snapshot, error) {
+	if err := x.settle(); err != nil {
+		return nil, err
+	}
+	return &Snapshot{view: x.db.NewSnapshot()}, nil
 }
 
 // Close frees the view.
@@ -44,18 +47,29 @@ func (s *Snapshot) Export(shard record.Shard, w io.Writer) error {
 		out.write(value)
 		return out.err
 	}
-	owners := []byte{kindOwner, byte(shard)}
-	prefixes := [][]byte{{kindApplied, byte(shard)}, {kindState, byte(shard)}, owners}
-	err := eachOf(s.view, owners, func(key, _ []byte) error {
+	owned := map[record.Partition]bool{}
+	ownedRow := func(key, value []byte) error {
 		_, partition, err := parseOwnerKey(key)
-		prefixes = append(prefixes, partitionPrefix(kindEpoch, partition))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("export shard %d: %w", shard, err)
+		if err != nil {
+			return err
+		}
+		owned[partition] = true
+		return row(key, value)
 	}
-	for _, prefix := range prefixes {
-		if err := eachOf(s.view, prefix, row); err != nil {
+	epochRow := func(key, value []byte) error {
+		if len(key) == epochKeyBytes && owned[record.Partition(order.Uint32(key[1:]))] {
+			return row(key, value)
+		}
+		return nil
+	}
+	for _, part := range []struct {
+		prefix []byte
+		visit  func(key, value []byte) error
+	}{
+		{[]byte{kindApplied, byte(shard)}, row}, {[]byte{kindState, byte(shard)}, row},
+		{[]byte{kindOwner, byte(shard)}, ownedRow}, {[]byte{kindEpoch}, epochRow}, // one pass: partitions are many
+	} {
+		if err := eachOf(s.view, part.prefix, part.visit); err != nil {
 			return fmt.Errorf("export shard %d: %w", shard, err)
 		}
 	}

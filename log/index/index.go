@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -46,8 +48,13 @@ type Index struct {
 	failed chan struct{} // closed when Pebble could not write: it would try again for ever
 	fail   sync.Once
 
-	mu     sync.RWMutex // guards owners and closed
+	pending *pending
+	writing sync.WaitGroup // what leaves for Pebble
+	batches sync.Pool      // of *Batch
+
+	mu     sync.RWMutex // guards owners, shards and closed
 	owners map[record.Partition]record.Shard
+	shards map[record.Shard]bool // that have rows
 	closed bool
 }
 
@@ -63,7 +70,7 @@ func Open(config Config) (*Index, error) {
 	if fatal == nil {
 		fatal = func(err error) { config.Logger.Error("index cannot go on", "error", err) }
 	}
-	x := &Index{logger: config.Logger, owners: map[record.Partition]record.Shard{}, failed: make(chan struct{})}
+	x := &Index{logger: config.Logger, owners: map[record.Partition]record.Shard{}, shards: map[record.Shard]bool{}, pending: newPending(), failed: make(chan struct{})}
 	options := &pebble.Options{
 		FS:                          config.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -99,8 +106,18 @@ func Open(config Config) (*Index, error) {
 	return x, nil
 }
 
-// loadOwners reads which shard each partition belongs to.
+// loadOwners reads which shards there are, and which one each partition belongs to.
 func (x *Index) loadOwners() error {
+	err := x.each([]byte{kindApplied}, func(key, value []byte) error {
+		if len(key) != 2 {
+			return corrupt(key, value)
+		}
+		x.shards[record.Shard(key[1])] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return x.each([]byte{kindOwner}, func(key, _ []byte) error {
 		shard, partition, err := parseOwnerKey(key)
 		if err != nil {
@@ -125,6 +142,26 @@ func (x *Index) owns(shard record.Shard, partition record.Partition) bool {
 	return false
 }
 
+// note remembers that a shard has rows.
+func (x *Index) note(shard record.Shard) {
+	x.mu.RLock()
+	known := x.shards[shard]
+	x.mu.RUnlock()
+	if known {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.shards[shard] = true
+}
+
+// knownShards returns the shards that have rows.
+func (x *Index) knownShards() []record.Shard {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Sorted(maps.Keys(x.shards))
+}
+
 func (x *Index) disown(partition record.Partition) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -144,8 +181,12 @@ func (x *Index) partitionsOf(shard record.Shard) []record.Partition {
 	return partitions
 }
 
-// each calls visit for the rows whose key begins with prefix, in order. The slices are valid during the call.
+// each calls visit for the rows whose key begins with prefix, in order. The slices are valid during the call. Few ask for rows in
+// order, so what was gathered in memory goes to Pebble first.
 func (x *Index) each(prefix []byte, visit func(key, value []byte) error) error {
+	if err := x.settle(); err != nil {
+		return err
+	}
 	return eachOf(x.db, prefix, visit)
 }
 
@@ -165,6 +206,9 @@ func eachOf(reader pebble.Reader, prefix []byte, visit func(key, value []byte) e
 
 // get returns a copy of the row's value.
 func (x *Index) get(key []byte) ([]byte, bool, error) {
+	if value, found, gone := x.pending.row(key); found {
+		return value, !gone, nil
+	}
 	value, closer, err := x.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
@@ -195,6 +239,9 @@ func (x *Index) Get(shard record.Shard, key []byte) (value []byte, ok bool, err 
 
 // Flush makes everything that was committed durable, or returns why that is not possible any more.
 func (x *Index) Flush() error {
+	if err := x.settle(); err != nil {
+		return err
+	}
 	done, err := x.db.AsyncFlush()
 	if err != nil {
 		return fmt.Errorf("flush index: %w", err)
@@ -226,7 +273,9 @@ func (x *Index) Close() error {
 	if closed {
 		return nil
 	}
-	return errors.Join(x.Flush(), x.db.Close())
+	err := x.Flush()
+	x.writing.Wait()
+	return errors.Join(err, x.db.Close())
 }
 
 // pebbleLogger passes Pebble's messages on; what it calls fatal ends the node.

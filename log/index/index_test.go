@@ -57,12 +57,21 @@ func TestFindsLikeAModel(t *testing.T) {
 		x := open(t, vfs.NewMem())
 		all := runs(rt, 5)
 		other := index.Run{Partition: 6, First: 0, Last: 10_000, MaxTimestamp: 9_999}
-		commit(t, x, func(b *index.Batch) {
-			b.PutRun(1, other)
-			for _, run := range all {
-				b.PutRun(1, run)
+		commit(t, x, func(b *index.Batch) { b.PutRun(1, other) })
+		for rest := all; len(rest) > 0; { // some in Pebble, some not, in rows of all sizes
+			n := rapid.IntRange(1, len(rest)).Draw(rt, "together")
+			commit(t, x, func(b *index.Batch) {
+				for _, run := range rest[:n] {
+					b.PutRun(1, run)
+				}
+			})
+			rest = rest[n:]
+			if rapid.Bool().Draw(rt, "flush") {
+				if err := x.Flush(); err != nil {
+					rt.Fatal(err)
+				}
 			}
-		})
+		}
 		from := record.Offset(rapid.Int64Range(0, int64(all[len(all)-1].Last)+5).Draw(rt, "from"))
 		limit := rapid.IntRange(1, 70).Draw(rt, "limit")
 		at := sort.Search(len(all), func(i int) bool { return all[i].Last >= from })
@@ -84,11 +93,11 @@ func TestFindsLikeAModel(t *testing.T) {
 		}
 		commit(t, x, func(b *index.Batch) { b.DropRunsBefore(1, 5, from) })
 		at = sort.Search(len(all), func(i int) bool { return all[i].Last >= from })
-		first, ok, err := x.FirstRun(5)
-		if err != nil || ok != (at < len(all)) || ok && first != all[at] {
-			rt.Fatalf("first run after the drop: %+v %v %v", first, ok, err)
+		first, err := x.Runs(5, from, 1, nil)
+		if err != nil || (len(first) == 1) != (at < len(all)) || len(first) == 1 && first[0] != all[at] {
+			rt.Fatalf("first run after the drop: %+v %v", first, err)
 		}
-		if _, ok, _ := x.FirstRun(6); !ok {
+		if rest, _ := x.Runs(6, 0, 1, nil); len(rest) != 1 {
 			rt.Fatal("the other partition's run is gone")
 		}
 	})
@@ -152,7 +161,10 @@ func TestStreams(t *testing.T) {
 
 func dump(t *testing.T, x *index.Index, shard record.Shard) []byte {
 	t.Helper()
-	snapshot := x.Snapshot()
+	snapshot, err := x.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer func() { _ = snapshot.Close() }()
 	var b bytes.Buffer
 	if err := snapshot.Export(shard, &b); err != nil {
@@ -214,7 +226,7 @@ func TestDropShard(t *testing.T) {
 	x := open(t, vfs.NewMem())
 	commit(t, x, fill)
 	commit(t, x, func(b *index.Batch) { b.DropShard(1) })
-	if _, ok, _ := x.FirstRun(5); ok {
+	if runs, _ := x.Runs(5, 0, 1, nil); len(runs) > 0 {
 		t.Error("a run is left")
 	}
 	if head, _, _ := x.StreamHead(5, []byte("s")); head != -1 {

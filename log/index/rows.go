@@ -21,6 +21,9 @@ const (
 	ownerKeyBytes   = 1 + 1 + 4
 	segmentKeyBytes = 1 + 8 + 1
 	versionBytes    = 8 + 16
+
+	// blockRuns is how many runs, at most, are one row.
+	blockRuns = 64
 )
 
 var order = binary.BigEndian
@@ -104,23 +107,27 @@ func appendRun(dst []byte, run *Run) []byte {
 	return binary.AppendVarint(dst, run.MaxTimestamp)
 }
 
-func parseRun(key, value []byte) (Run, error) {
-	if len(key) != runKeyBytes {
-		return Run{}, corrupt(key, value)
+// parseRuns appends the runs of one row to dst: each begins where the one before it ends.
+func parseRuns(key, value []byte, dst []Run) ([]Run, error) {
+	if len(key) != runKeyBytes || len(value) == 0 {
+		return dst, corrupt(key, value)
 	}
-	r := fields{rest: value}
-	run := Run{Partition: record.Partition(order.Uint32(key[1:])), First: record.Offset(order.Uint64(key[5:]))}
-	run.Last = run.First + record.Offset(r.uvarint())
-	run.Index = record.Index(r.uvarint())
-	run.Term = record.Term(r.uvarint())
-	run.Position = record.Position(r.uvarint())
-	run.Start = uint32(r.uvarint())
-	run.Bytes = uint32(r.uvarint())
-	run.MaxTimestamp = r.varint()
-	if r.bad || len(r.rest) != 0 {
-		return Run{}, corrupt(key, value)
+	partition, first := record.Partition(order.Uint32(key[1:])), record.Offset(order.Uint64(key[5:]))
+	for r := (fields{rest: value}); len(r.rest) > 0; {
+		run := Run{Partition: partition, First: first}
+		run.Last = first + record.Offset(r.uvarint())
+		run.Index = record.Index(r.uvarint())
+		run.Term = record.Term(r.uvarint())
+		run.Position = record.Position(r.uvarint())
+		run.Start = uint32(r.uvarint())
+		run.Bytes = uint32(r.uvarint())
+		run.MaxTimestamp = r.varint()
+		if r.bad {
+			return dst, corrupt(key, value)
+		}
+		dst, first = append(dst, run), run.Last+1
 	}
-	return run, nil
+	return dst, nil
 }
 
 func epochKey(partition record.Partition, term record.Term) []byte {
@@ -135,12 +142,12 @@ func parseEpoch(key, value []byte) (record.Term, record.Offset, error) {
 }
 
 func streamPrefix(partition record.Partition, key []byte) []byte {
-	dst := order.AppendUint32(partitionPrefix(kindVersion, partition), uint32(len(key)))
-	return append(dst, key...)
+	return appendStreamPrefix(make([]byte, 0, 1+4+4+len(key)+8), partition, key)
 }
 
-func versionKey(v *StreamVersion) []byte {
-	return order.AppendUint64(streamPrefix(v.Partition, v.Key), uint64(v.Version))
+func appendStreamPrefix(dst []byte, partition record.Partition, key []byte) []byte {
+	dst = order.AppendUint32(append(dst, kindVersion), uint32(partition))
+	return append(order.AppendUint32(dst, uint32(len(key))), key...)
 }
 
 func parseVersion(key, value []byte) (StreamVersion, error) {

@@ -224,7 +224,10 @@ func (m *metaMachine) apply(entries []replication.Committed, outcomes []error, c
 
 // Snapshot implements replication.StateMachine. The state is the shard's rows of the index.
 func (m *metaMachine) Snapshot() (write func(io.Writer) error, release func(), err error) {
-	view := m.broker.config.Index.Snapshot()
+	view, err := m.broker.config.Index.Snapshot()
+	if err != nil {
+		return nil, nil, fmt.Errorf("metadata: %w", err)
+	}
 	write = func(w io.Writer) error {
 		if err := view.Export(record.Metadata, w); err != nil {
 			return fmt.Errorf("metadata: write snapshot: %w", err)

@@ -71,11 +71,11 @@ func (c *cleaner) newStart(p *partitionState, topic *meta.Topic, now int64) (rec
 	reign := p.shard.reign
 	p.shard.mu.Unlock()
 	if k.reign != reign || k.begin != start {
-		run, ok, err := c.broker.config.Index.FirstRun(p.id)
-		if err != nil || !ok {
+		runs, err := c.broker.config.Index.Runs(p.id, start, 1, nil)
+		if err != nil || len(runs) == 0 {
 			return -1, err
 		}
-		fresh := cleaningPartition{reign: reign, oldest: run.MaxTimestamp, begin: start, through: start}
+		fresh := cleaningPartition{reign: reign, oldest: runs[0].MaxTimestamp, begin: start, through: start}
 		if k.reign == reign && k.proposed == start {
 			fresh.through, fresh.bytes = k.through, k.left
 		}

@@ -24,7 +24,10 @@ func (m *machine) Snapshot() (func(io.Writer) error, func(), error) {
 		return nil, nil, m.failed
 	}
 	db := m.shard.broker.config.Index
-	view := db.Snapshot()
+	view, err := db.Snapshot()
+	if err != nil {
+		return nil, nil, err
+	}
 	write := func(w io.Writer) error {
 		if err := db.Flush(); err != nil {
 			return fmt.Errorf("flush index: %w", err)
