@@ -77,6 +77,9 @@ func New(config Config) (*Server, error) {
 	s.logger = s.config.Logger
 	s.registry = metrics.NewRegistry()
 	s.pool = frame.NewPool(keepFrameBytes)
+	if config.Storage == nil { // a process of its own, not one of many nodes of a test
+		s.pool = frame.NewMappedPool(keepFrameBytes)
+	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

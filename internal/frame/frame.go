@@ -10,6 +10,10 @@
 //	| id ... | n usable bytes     | slack up to a power of two |
 //	^ tag    ^ Bytes()
 //
+// Frames of one size are cut from slabs. A slab of which no frame is in use is kept for the next ones, of whatever
+// size, up to the pool's limit, and its memory given back beyond that. A pool's memory is the runtime's, or lies beside it
+// (NewMappedPool): the garbage collector then neither sees it nor leaves as much again unused.
+//
 // The start lies at a page of memory, so Bytes is aligned for writes that go past the system's page
 // cache; in a frame of GetAfter the room before Bytes is, since a header is written there.
 //
@@ -43,44 +47,41 @@ const (
 	minClass = 12 // 4 KiB
 	maxClass = 28 // 256 MiB
 
-	// slabClass and above get memory of their own; smaller frames are cut from slabs.
-	slabClass = 16
-	slabBytes = 1 << 20
-
 	// MinMemory is what the smallest frame takes of memory, in bytes: who bounds memory counts no less for a frame.
 	MinMemory = 1 << minClass
 
 	// MaxBytes is the largest n that Get accepts.
 	MaxBytes = 1<<maxClass - Prefix
-
-	tableBlock = 1024
 )
 
 // A Pool hands out frames and takes them back. The zero value is not usable: call NewPool.
 type Pool struct {
-	mu    sync.Mutex // guards free, slab, table, kept
-	free  [maxClass + 1][]*Frame
-	slab  []byte
-	table []*Frame // by id; a nil entry was given back to the runtime
-	spare []uint32 // ids whose entry is nil
-	kept  int64    // bytes in free
-
+	source    source
 	keepBytes int64
-	total     atomic.Int64 // bytes held by all frames of this pool, free ones included
+	total     atomic.Int64 // bytes of all slabs that have memory
+
+	mu    sync.Mutex // guards the rest, and all slabs
+	open  [maxClass + 1][]*slab
+	slabs []*slab  // by number
+	spare []uint32 // numbers of slabs without memory
+	idle  int64    // bytes of open slabs of which no frame is in use
 }
 
-// NewPool returns a pool that keeps at most keepBytes of free frames for reuse;
+// NewPool returns a pool that keeps at most keepBytes of unused slabs for reuse;
 // what comes back above that is left to the garbage collector.
-func NewPool(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes} }
+func NewPool(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes, source: heap()} }
 
-// Bytes returns how many bytes the pool's frames hold, in use or free.
+// NewMappedPool is NewPool with memory that the garbage collector does not know, in pages of 2 MiB for large frames where the system
+// has them. It stays with the process as long as frames are in use: for pools that live as long as that.
+func NewMappedPool(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes, source: mapped()} }
+
+// Bytes returns how many bytes the pool's slabs hold, in use or free.
 func (p *Pool) Bytes() int64 { return p.total.Load() }
 
 // A Frame is one buffer with a reference count.
 type Frame struct {
-	pool  *Pool
+	slab  *slab
 	id    uint32
-	class int
 	refs  atomic.Int32
 	mem   []byte
 	start int // of the usable bytes
@@ -106,42 +107,8 @@ func (p *Pool) get(n, start int) *Frame {
 		panic(fmt.Sprintf("BUG: frame of %d bytes after %d, limit %d", n, start, MaxBytes+Prefix-start))
 	}
 	class := max(minClass, bits.Len(uint(n+start-1)))
-	p.mu.Lock()
-	if l := len(p.free[class]); l > 0 {
-		f := p.free[class][l-1]
-		p.free[class][l-1] = nil
-		p.free[class] = p.free[class][:l-1]
-		p.kept -= 1 << class
-		p.mu.Unlock()
-		f.start, f.size = start, n
-		f.refs.Store(1)
-		return f
-	}
-	f := &Frame{pool: p, class: class, start: start, size: n}
-	size := 1 << class
-	if class < slabClass {
-		if len(p.slab) < size {
-			p.slab = make([]byte, slabBytes)
-		}
-		f.mem, p.slab = p.slab[:size:size], p.slab[size:]
-	}
-	if l := len(p.spare); l > 0 {
-		f.id, p.spare = p.spare[l-1], p.spare[:l-1]
-		p.table[f.id] = f
-	} else {
-		if len(p.table) == cap(p.table) {
-			grown := make([]*Frame, len(p.table), len(p.table)+tableBlock)
-			copy(grown, p.table)
-			p.table = grown
-		}
-		f.id = uint32(len(p.table))
-		p.table = append(p.table, f)
-	}
-	p.mu.Unlock()
-	if f.mem == nil {
-		f.mem = make([]byte, size)
-	}
-	p.total.Add(int64(size))
+	f := p.take(class)
+	f.start, f.size = start, n
 	binary.LittleEndian.PutUint32(f.mem, f.id)
 	f.refs.Store(1)
 	return f
@@ -156,10 +123,11 @@ func (p *Pool) Find(tag []byte) *Frame {
 	id := binary.LittleEndian.Uint32(tag)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if int(id) >= len(p.table) || p.table[id] == nil || &p.table[id].mem[0] != &tag[0] {
+	number, i := id>>frameBits, id&(1<<frameBits-1)
+	if int(number) >= len(p.slabs) || int(i) >= len(p.slabs[number].frames) || &p.slabs[number].frames[i].mem[0] != &tag[0] {
 		return nil
 	}
-	return p.table[id]
+	return &p.slabs[number].frames[i]
 }
 
 // Bytes returns the usable bytes.
@@ -205,17 +173,5 @@ func (f *Frame) Release() {
 	case n < 0:
 		panic("BUG: a frame was released more often than retained")
 	}
-	p := f.pool
-	size := int64(1) << f.class
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	// Slab memory cannot be given back piece by piece, so small frames are always kept.
-	if f.class < slabClass || p.kept+size <= p.keepBytes {
-		p.free[f.class] = append(p.free[f.class], f)
-		p.kept += size
-		return
-	}
-	p.table[f.id] = nil
-	p.spare = append(p.spare, f.id)
-	p.total.Add(-size)
+	f.slab.pool.give(f)
 }

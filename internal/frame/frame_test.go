@@ -12,8 +12,18 @@ import (
 	"github.com/stela-db/stela/internal/frame"
 )
 
+// both are a pool of each kind.
+func both(keep int64) map[string]*frame.Pool {
+	return map[string]*frame.Pool{"heap": frame.NewPool(keep), "mapped": frame.NewMappedPool(keep)}
+}
+
 func TestGetAndRoom(t *testing.T) {
-	p := frame.NewPool(1 << 20)
+	for name, p := range both(1 << 20) {
+		t.Run(name, func(t *testing.T) { getAndRoom(t, p) })
+	}
+}
+
+func getAndRoom(t *testing.T, p *frame.Pool) {
 	for _, n := range []int{0, 1, 3583, 3584, 3585, 65_024, 65_025, 1 << 20} {
 		f := p.Get(n)
 		if len(f.Bytes()) != n || f.Cap() < n || len(f.WithRoom(frame.Room)) != frame.Room+n {
@@ -39,7 +49,12 @@ func TestGetAndRoom(t *testing.T) {
 
 // What is written to a disk as it lies, a header before the bytes included, begins at a multiple of Prefix in memory.
 func TestAlignment(t *testing.T) {
-	p := frame.NewPool(1 << 20)
+	for name, p := range both(1 << 20) {
+		t.Run(name, func(t *testing.T) { alignment(t, p) })
+	}
+}
+
+func alignment(t *testing.T, p *frame.Pool) {
 	aligned := func(b []byte) bool { return reflect.ValueOf(b).Pointer()%frame.Prefix == 0 }
 	for _, n := range []int{1, 100, 4000, 5000, 9000, 33_000, 70_000, 500_000, 3 << 20} {
 		for range 3 {
@@ -72,7 +87,8 @@ func TestFindKnowsItsOwn(t *testing.T) {
 // What one holder writes stays until its last reference goes, whoever else gets and releases frames.
 func TestReferences(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p := frame.NewPool(rapid.Int64Range(0, 1<<20).Draw(rt, "keep"))
+		keep := rapid.Int64Range(0, 1<<20).Draw(rt, "keep")
+		p := both(keep)[rapid.SampledFrom([]string{"heap", "mapped"}).Draw(rt, "kind")]
 		type holding struct {
 			frame *frame.Frame
 			refs  int
@@ -113,8 +129,8 @@ func TestReferences(t *testing.T) {
 				h.frame.Release()
 			}
 		}
-		if held := p.Bytes(); held > 1<<20+60*(64<<10) {
-			rt.Fatalf("%d bytes are kept", held)
+		if held := p.Bytes(); held > keep {
+			rt.Fatalf("%d bytes are kept, limit %d", held, keep)
 		}
 	})
 }
