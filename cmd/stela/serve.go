@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -37,10 +38,11 @@ type serve struct {
 	retainEvery time.Duration
 	logLevel    string
 	logFormat   string
+	profile     string
 }
 
 func newServe(g *general) *cobra.Command {
-	c := &serve{general: g, segment: 64 << 20, tail: 32 << 20, indexCache: 8 << 20}
+	c := &serve{general: g, segment: 64 << 20, tail: 32 << 20, indexCache: 16 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node",
@@ -78,6 +80,7 @@ in flight.`,
 	flags.DurationVar(&c.retainEvery, "retention-check", time.Minute, "how often data beyond its retention is looked for")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&c.profile, "cpu-profile", "", "a `file` for a CPU profile of the whole run, to be read by 'go tool pprof'")
 	return cmd
 }
 
@@ -133,6 +136,11 @@ func (c *serve) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stop, err := startProfile(c.profile)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	logger := config.Logger
 	config.Fatal = func(err error) { os.Exit(report(c.Err, nil, err)) } // The disk may hang: nothing orderly is tried.
 	node, err := server.New(config)
@@ -147,6 +155,24 @@ func (c *serve) run(ctx context.Context) error {
 		logger.Info("node has stopped", "node", config.Node)
 	}
 	return err
+}
+
+// startProfile begins a CPU profile if a file is given. stop ends it.
+func startProfile(name string) (stop func(), err error) {
+	if name == "" {
+		return func() {}, nil
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return nil, command.Advise(fmt.Errorf("--cpu-profile: %w", err), "name a file in a folder that is there")
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("--cpu-profile: %w", err), file.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = file.Close() // A profile that is cut short says so when it is read.
+	}, nil
 }
 
 // explainServe says what to do when a node does not start.
