@@ -49,6 +49,8 @@ func (m *Machine) handleJoin(now time.Time, token uint64, r *Join) {
 	defer m.retire(l)
 	t := m.at(now, l)
 	switch {
+	case !t.hasRoom(r):
+		refuse(r.MemberID, ErrTooManyGroups)
 	case !t.accepts(r):
 		if member := l.members[r.MemberID]; member != nil {
 			t.remove(member)
@@ -64,10 +66,25 @@ func (m *Machine) handleJoin(now time.Time, token uint64, r *Join) {
 	}
 }
 
+// hasRoom reports whether what is held of all groups may grow by what a join brings.
+func (t turn) hasRoom(r *Join) bool {
+	existing := t.live.members[r.MemberID]
+	if existing == nil && r.InstanceID != "" {
+		existing = t.live.members[t.live.static[r.InstanceID]]
+	}
+	grows := protocolBytes(r.Protocols)
+	if existing != nil {
+		grows -= protocolBytes(existing.protocols)
+	} else {
+		grows += pendingOverhead + memberOverhead + len(r.InstanceID) + len(r.ClientID) + len(r.ClientHost)
+	}
+	return grows <= 0 || t.bytes+grows <= t.config.MaxBytes
+}
+
 // accepts reports whether the group has room for whoever joins.
 func (t turn) accepts(r *Join) bool {
 	existing := t.live.members[r.MemberID]
-	size := t.live.bytes + protocolBytes(r.Protocols)
+	size := t.live.bytes.members + protocolBytes(r.Protocols)
 	if existing != nil {
 		size -= protocolBytes(existing.protocols)
 	}
@@ -107,6 +124,7 @@ func (t turn) joinNew(token uint64, r *Join) {
 	}
 	pending := newAlarm(alarmPending, t.live, id)
 	t.live.pendingJoin[id] = pending
+	t.live.bytes.more(pendingOverhead + len(id))
 	t.alarms.set(pending, t.now.Add(r.SessionTimeout))
 	t.answer(token, &JoinResult{MemberID: id, Generation: NoGeneration}, ErrMemberIDRequired)
 }
@@ -153,12 +171,21 @@ func (l *live) joinResult(member *member) *JoinResult {
 	return result
 }
 
+// dropPending forgets an id that was given out. It reports whether there was such an id.
+func (t turn) dropPending(id string) bool {
+	pending := t.live.pendingJoin[id]
+	if pending == nil {
+		return false
+	}
+	t.alarms.off(pending)
+	delete(t.live.pendingJoin, id)
+	t.live.bytes.more(-pendingOverhead - len(id))
+	return true
+}
+
 // addMember adds a member and parks its join.
 func (t turn) addMember(token uint64, r *Join, id string) {
-	if pending := t.live.pendingJoin[id]; pending != nil {
-		t.alarms.off(pending)
-		delete(t.live.pendingJoin, id)
-	}
+	t.dropPending(id)
 	if len(t.live.members) == 0 {
 		t.live.protocolType = r.ProtocolType
 	}
@@ -179,12 +206,12 @@ func (t turn) addMember(token uint64, r *Join, id string) {
 
 // updateMember takes over what a member says in a new join.
 func (t turn) updateMember(member *member, r *Join) {
-	t.live.bytes -= member.bytes()
+	t.live.bytes.said(-member.bytes())
 	t.live.count(member, -1)
 	member.protocols = distinct(r.Protocols)
 	member.sessionTimeout, member.rebalanceTimeout = r.SessionTimeout, r.RebalanceTimeout
 	t.live.count(member, 1)
-	t.live.bytes += member.bytes()
+	t.live.bytes.said(member.bytes())
 }
 
 // replaceStatic gives the place of a static member to a new member id: its client was started anew.
@@ -199,7 +226,7 @@ func (t turn) replaceStatic(token uint64, r *Join, old *member, id string) {
 	delete(t.live.members, old.id)
 	t.live.members[id] = &renewed
 	t.live.static[r.InstanceID] = id
-	t.live.bytes += len(id) - len(old.id)
+	t.live.bytes.said(len(id) - len(old.id))
 	if t.live.isLeader(old.id) {
 		t.live.leader = id
 	}

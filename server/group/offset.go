@@ -183,11 +183,11 @@ func (m *Machine) deleteGroup(r *Delete) error {
 // dismiss drops the live form of an empty group that is about to be deleted. Those who were
 // given a member id and have not joined yet will learn that nobody knows them.
 func (t turn) dismiss(e *entry) {
-	for id, pending := range t.live.pendingJoin {
-		t.alarms.off(pending)
-		delete(t.live.pendingJoin, id)
+	for id := range t.live.pendingJoin {
+		t.dropPending(id)
 	}
 	if t.live.unstored == 0 {
+		t.live.bytes.clear()
 		e.live = nil
 		t.sweep(t.live.id, e)
 	}

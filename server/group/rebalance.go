@@ -109,7 +109,8 @@ func (t turn) remove(member *member) {
 		delete(t.live.static, member.instanceID)
 	}
 	t.live.count(member, -1)
-	t.live.bytes -= member.bytes()
+	t.live.bytes.said(-member.bytes())
+	t.live.bytes.more(-len(member.assignment))
 	if t.live.isLeader(member.id) {
 		t.live.leader = ""
 		if rest := t.live.all(); len(rest) > 0 {

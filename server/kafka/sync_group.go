@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"bytes"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/stela-db/stela/server/group"
@@ -14,18 +16,7 @@ import (
 
 func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.SyncGroupResponse)
-	sync := &group.Sync{
-		Group:        in.Group,
-		MemberID:     in.MemberID,
-		InstanceID:   value(in.InstanceID),
-		Generation:   in.Generation,
-		ProtocolType: value(in.ProtocolType),
-		Protocol:     value(in.Protocol),
-	}
-	for _, a := range in.GroupAssignment {
-		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: a.MemberAssignment})
-	}
-	response, err := r.broker().Group(r.ctx, in.Group, sync)
+	response, err := r.broker().Group(r.ctx, in.Group, syncOf(in))
 	out.ErrorCode = r.groupCode(err)
 	out.MemberAssignment = []byte{}
 	if result, ok := response.(*group.SyncResult); ok && result != nil && err == nil {
@@ -35,4 +26,20 @@ func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 		}
 	}
 	return out
+}
+
+// syncOf makes the broker's request. The assignments are copied, as joinOf copies metadata.
+func syncOf(in *kmsg.SyncGroupRequest) *group.Sync {
+	sync := &group.Sync{
+		Group:        in.Group,
+		MemberID:     in.MemberID,
+		InstanceID:   value(in.InstanceID),
+		Generation:   in.Generation,
+		ProtocolType: value(in.ProtocolType),
+		Protocol:     value(in.Protocol),
+	}
+	for _, a := range in.GroupAssignment {
+		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: bytes.Clone(a.MemberAssignment)})
+	}
+	return sync
 }
