@@ -51,8 +51,13 @@ type wantedPartition struct {
 func fetch(r *request, in *fields) error {
 	f := &fetching{request: r, replica: -1}
 	f.decode(in)
+	in.end()
 	if in.bad != nil {
 		return fmt.Errorf("fetch version %d: %w", r.version, in.bad)
+	}
+	in.rest = nil // it may wait for long, and what it waits for is in f
+	if err := r.hold(f.memory()); err != nil {
+		return fmt.Errorf("fetch version %d: %d bytes to decode it: %w", r.version, f.memory(), err)
 	}
 	f.resolve(r.connection.server.limits.AnswerBytes)
 	var refusal error
@@ -77,6 +82,12 @@ func fetch(r *request, in *fields) error {
 		return err
 	}
 	return f.answer(result, nil)
+}
+
+// memory returns about how many bytes the decoded request takes, and its answer without batches.
+func (f *fetching) memory() int64 {
+	const perTopic, perPartition = 128, 256
+	return int64(len(f.topics)*perTopic + f.count*perPartition)
 }
 
 // read asks the broker, and takes the bytes of the result from the budget of answers. When they are not to be had at

@@ -46,7 +46,7 @@ func joinGroup(r *request, in *kmsg.JoinGroupRequest) kmsg.Response {
 }
 
 // joinOf makes the broker's request. The metadata is copied: kmsg leaves it in the request's body, all of which would
-// stay in memory for as long as the group keeps a few bytes of it.
+// stay in memory for as long as the group keeps a few bytes of it. The request lets go of it, since the answer may take minutes.
 func joinOf(r *request, in *kmsg.JoinGroupRequest) *group.Join {
 	join := &group.Join{
 		Group:              in.Group,
@@ -67,6 +67,8 @@ func joinOf(r *request, in *kmsg.JoinGroupRequest) *group.Join {
 	for _, p := range in.Protocols {
 		join.Protocols = append(join.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)})
 	}
+	in.Protocols = nil
+	r.release()
 	return join
 }
 

@@ -2,7 +2,7 @@ package kafka
 
 // scan walks the body of a request by its layout, before kmsg may read it: every count fits into what is left,
 // lengths are those of fields that may have them, tags are few and small, and what decoding will allocate stays
-// within memory. It returns about how much that is. Bytes after the last field are allowed, as in Kafka.
+// within memory. It returns about how much that is. A few bytes after the last field are allowed.
 func scan(layout []field, body []byte, version int16, flexible bool) (memory int, err error) {
 	s := scanner{
 		fields:  fields{rest: body, flexible: flexible},
@@ -10,6 +10,7 @@ func scan(layout []field, body []byte, version int16, flexible bool) (memory int
 		limit:   min(memoryFloor+memoryFactor*len(body), memoryMost),
 	}
 	s.structure(layout, 0)
+	s.end()
 	return s.memory, s.bad
 }
 

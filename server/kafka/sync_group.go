@@ -16,7 +16,7 @@ import (
 
 func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.SyncGroupResponse)
-	response, err := r.broker().Group(r.ctx, in.Group, syncOf(in))
+	response, err := r.broker().Group(r.ctx, in.Group, syncOf(r, in))
 	out.ErrorCode = r.groupCode(err)
 	out.MemberAssignment = []byte{}
 	if result, ok := response.(*group.SyncResult); ok && result != nil && err == nil {
@@ -28,8 +28,8 @@ func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 	return out
 }
 
-// syncOf makes the broker's request. The assignments are copied, as joinOf copies metadata.
-func syncOf(in *kmsg.SyncGroupRequest) *group.Sync {
+// syncOf makes the broker's request. The assignments are copied and let go of, as joinOf does it with metadata.
+func syncOf(r *request, in *kmsg.SyncGroupRequest) *group.Sync {
 	sync := &group.Sync{
 		Group:        in.Group,
 		MemberID:     in.MemberID,
@@ -41,5 +41,7 @@ func syncOf(in *kmsg.SyncGroupRequest) *group.Sync {
 	for _, a := range in.GroupAssignment {
 		sync.Assignments = append(sync.Assignments, group.Assignment{MemberID: a.MemberID, Data: bytes.Clone(a.MemberAssignment)})
 	}
+	in.GroupAssignment = nil
+	r.release()
 	return sync
 }
