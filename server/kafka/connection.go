@@ -171,6 +171,7 @@ func (c *connection) start(api *api, h header) error {
 	c.workers.Go(func() {
 		err := c.handle(api, r)
 		r.release()
+		c.server.answers.give(r.answer.held)
 		if c.ctx.Err() == nil { // else the client went away, which is nobody's error
 			api.metrics.Latency.Observe(time.Since(began))
 			if r.failed || err != nil {
@@ -235,6 +236,9 @@ func (c *connection) handle(api *api, r *request) error {
 	}
 	in.rest = nil
 	answer := api.handle(r, decoded)
+	if r.answer.refusal != nil {
+		return fmt.Errorf("%s version %d: %w", api.name, r.version, r.answer.refusal)
+	}
 	if answer == nil {
 		return fmt.Errorf("%s version %d: %w", api.name, r.version, errMalformed)
 	}

@@ -106,6 +106,7 @@ type request struct {
 	failed     bool            // the answer carries an error code
 	body       []byte          // until it is decoded
 	held       int64           // of the server's budget
+	answer     answerRoom
 }
 
 func (r *request) broker() *broker.Broker { return r.connection.server.config.Broker }

@@ -82,6 +82,8 @@ const (
 	memoryMost   = 64 << 20
 	// maxPartitions bounds the partitions of one Produce or Fetch request, and its topics, which may have none.
 	maxPartitions = 100_000
+	// maxNames bounds the topics, groups or resources of any other request, whose elements are at most maxPartitions in all.
+	maxNames = 10_000
 	// handOver is how many bytes of batches are collected before they go to the broker.
 	handOver = 1 << 20
 )

@@ -57,12 +57,26 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	m := metadataAnswer{request: r, in: in, brokers: brokers, replicas: r.broker().Replicas(r.ctx)}
 	if in.Topics == nil || in.Version == 0 && len(in.Topics) == 0 {
 		for topic := range r.broker().View().Topics() {
+			if !m.room(topic) {
+				return nil
+			}
 			out.Topics = append(out.Topics, m.topic(topic))
 		}
 		return out
 	}
+	type key struct {
+		name string
+		id   [16]byte
+	}
+	first := once[key]()
 	for i := range in.Topics {
-		out.Topics = append(out.Topics, m.wanted(&in.Topics[i]))
+		t := &in.Topics[i]
+		if !first(key{value(t.Topic), t.TopicID}) {
+			continue
+		}
+		if out.Topics = append(out.Topics, m.wanted(t)); r.answer.refusal != nil {
+			return nil
+		}
 	}
 	return out
 }
@@ -79,7 +93,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 	b := m.request.broker()
 	if in.TopicID != [16]byte{} {
 		if topic := b.View().TopicByID(record.TopicID(in.TopicID)); topic != nil {
-			return m.topic(topic)
+			return m.known(topic)
 		}
 		return m.refused(in, b.Unknown(meta.ErrUnknownTopicID))
 	}
@@ -87,7 +101,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 		return m.refused(in, meta.ErrInvalidTopic)
 	}
 	if topic := b.View().TopicByName(*in.Topic); topic != nil {
-		return m.topic(topic)
+		return m.known(topic)
 	}
 	if err := meta.CheckTopicName(*in.Topic); err != nil {
 		return m.refused(in, err)
@@ -98,7 +112,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 	}
 	topic, err := b.AutoCreate(m.request.ctx, *in.Topic)
 	if err == nil {
-		return m.topic(topic)
+		return m.known(topic)
 	}
 	switch {
 	case errors.Is(err, broker.ErrUnknownTopicOrPartition) || errors.Is(err, meta.ErrInvalidTopic):
@@ -120,6 +134,20 @@ func (m *metadataAnswer) refused(in *kmsg.MetadataRequestTopic, err error) kmsg.
 	}
 	t.Partitions = []kmsg.MetadataResponseTopicPartition{}
 	return t
+}
+
+// known is topic, or nothing when there is no memory for it.
+func (m *metadataAnswer) known(topic *meta.Topic) kmsg.MetadataResponseTopic {
+	if !m.room(topic) {
+		return kmsg.MetadataResponseTopic{}
+	}
+	return m.topic(topic)
+}
+
+// room takes memory for what is told of a topic.
+func (m *metadataAnswer) room(topic *meta.Topic) bool {
+	const perPartition, perNode = 40, 12
+	return m.request.room(len(topic.Name) + len(topic.Partitions)*(structBytes+perPartition+len(m.brokers)*perNode)/2)
 }
 
 func (m *metadataAnswer) topic(topic *meta.Topic) kmsg.MetadataResponseTopic {

@@ -22,9 +22,10 @@ const (
 
 type scanner struct {
 	fields
-	version int16
-	memory  int // allocated so far
-	limit   int
+	version  int16
+	memory   int // allocated so far
+	limit    int
+	elements int // of all arrays so far
 }
 
 // structure walks the fields of one structure and the tags that end it.
@@ -81,6 +82,10 @@ func (s *scanner) array(f *field, depth int) {
 		return
 	}
 	n := s.count(f.leastElement(s.version, s.flexible))
+	if s.elements += max(n, 0); s.elements > maxPartitions || depth == 1 && n > maxNames && !f.many {
+		s.fail("%d elements", s.elements)
+		return
+	}
 	if n == -1 && s.version < f.nullableFrom {
 		s.fail("null where an array must be")
 	}
