@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -182,4 +183,25 @@ func FuzzFetch(f *testing.F) {
 			checkFetchTopic(t, version, &in.Topics[i], &got.topics[i])
 		}
 	})
+}
+
+// TestFetchMemory: what a fetch reads is taken from the budget before, and what it has waited for is its own.
+func TestFetchMemory(t *testing.T) {
+	b := newBudget(1000)
+	m := &fetchMemory{budget: b, total: 1000}
+	if !m.Take(300) || !m.Take(300) || b.left != 400 {
+		t.Errorf("%d bytes are left of 1000 less twice 300", b.left)
+	}
+	if m.Take(500) || m.short != 500 || b.left != 400 {
+		t.Errorf("500 of 400 bytes were taken, %d are missing", m.short)
+	}
+	if err := m.wait(t.Context(), time.Second); err != nil || b.left != 500 || !m.Take(500) || b.left != 500 {
+		t.Errorf("%d bytes are left beside 500 that were waited for: %v", b.left, err)
+	}
+	if m.GiveBack(); !m.Take(5000) || b.left != 0 { // a batch that is larger than all
+		t.Errorf("%d bytes are left", b.left)
+	}
+	if m.GiveBack(); b.left != 1000 {
+		t.Errorf("%d bytes of 1000 came back", b.left)
+	}
 }
