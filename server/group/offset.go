@@ -159,9 +159,7 @@ func (m *Machine) deleteOffsets(r *OffsetDelete) (*CommitResult, error) {
 			forget = append(forget, f)
 		}
 	}
-	if len(forget) > 0 {
-		m.emit(appendForgetRecord(nil, r.Group, forget))
-	}
+	m.forgetOffsets(r.Group, forget)
 	return result, nil
 }
 
@@ -208,8 +206,31 @@ func (m *Machine) forgetPartitions(r *ForgetPartitions) {
 				forget = append(forget, f)
 			}
 		}
-		if len(forget) > 0 {
-			m.emit(appendForgetRecord(nil, id, forget))
+		m.forgetOffsets(id, forget)
+	}
+}
+
+// forgetTogether is how many offsets, or topics of them, one record forgets: a record must fit into an entry.
+const forgetTogether = 1000
+
+// forgetOffsets emits records that forget offsets of a group.
+func (m *Machine) forgetOffsets(id string, topics []forgetTopic) {
+	var together []forgetTopic
+	size := 0
+	flush := func() {
+		if len(together) > 0 {
+			m.emit(appendForgetRecord(nil, id, together))
+		}
+		together, size = nil, 0
+	}
+	for _, topic := range topics {
+		for some := range slices.Chunk(topic.partitions, forgetTogether) {
+			if size += len(some); size > forgetTogether {
+				flush()
+				size = len(some)
+			}
+			together = append(together, forgetTopic{name: topic.name, partitions: some})
 		}
 	}
+	flush()
 }
