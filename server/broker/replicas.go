@@ -50,6 +50,26 @@ func (r *Replicas) Offline(id record.Shard) []int32 {
 	return r.offline[id]
 }
 
+// Absent returns the nodes that nobody reaches who would know: neither this node nor the leader of any shard. Never among
+// them are this node, one that leads, and one that has just connected with this node again.
+func (b *Broker) Absent(r *Replicas) []int32 {
+	var absent []int32
+	for _, node := range r.nodes {
+		missing := len(r.offline) > 0
+		for _, offline := range r.offline {
+			missing = missing && slices.Contains(offline, node)
+		}
+		if missing {
+			absent = append(absent, node)
+		}
+	}
+	if len(absent) == 0 {
+		return nil
+	}
+	present := append(b.replicas.connected(), b.replicas.leaders()...)
+	return slices.DeleteFunc(absent, func(node int32) bool { return slices.Contains(present, node) })
+}
+
 // A replicaWatch knows the state of all replicas, as of a second ago at most.
 type replicaWatch struct {
 	broker *Broker

@@ -14,7 +14,8 @@ import (
 
 // Metadata (key 3), versions 0 to 12.
 //
-// Behaviour: brokers have the addresses of the listener through which the client came. Topics that do not exist are created when the
+// Behaviour: brokers are those that this node or a leader reaches; they have the addresses of the listener through which the client
+// came. Topics that do not exist are created when the
 // request allows it and the broker does; versions 0 to 3 cannot say and allow it. A partition without a leader is
 // LEADER_NOT_AVAILABLE. The controller is always among the brokers. Replicas in sync are what the partition's leader said no
 // more than a second ago: those that are connected with it and had all it had within ten seconds. Offline are those
@@ -38,7 +39,8 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	r.broker().AwaitMetadata(ctx)
 	cancel()
 	out := in.ResponseKind().(*kmsg.MetadataResponse)
-	brokers := r.connection.endpoints()
+	replicas := r.broker().Replicas(r.ctx)
+	brokers := r.connection.present(replicas)
 	for _, e := range brokers {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port = e.node, e.host, e.port
@@ -54,7 +56,7 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	if in.IncludeClusterAuthorizedOperations {
 		out.AuthorizedOperations = clusterOperations
 	}
-	m := metadataAnswer{request: r, in: in, brokers: brokers, replicas: r.broker().Replicas(r.ctx)}
+	m := metadataAnswer{request: r, in: in, brokers: brokers, replicas: replicas}
 	if in.Topics == nil || in.Version == 0 && len(in.Topics) == 0 {
 		for topic := range r.broker().View().Topics() {
 			if !m.room(topic) {
