@@ -3,8 +3,10 @@ package group
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // TestBytesOfAllGroups: what members say and are assigned is bounded over all groups of a machine, and whoever leaves makes room.
@@ -58,6 +60,19 @@ func TestBytesOfAllGroups(t *testing.T) {
 	ask(&Leave{Group: "g1", Members: []LeaveMember{{MemberID: "c-2"}}})
 	if a := join("g4", "", metadata); a.Err != nil {
 		t.Errorf("after another has left: %v", a.Err)
+	}
+	ask(&Leave{Group: "g2", Members: []LeaveMember{{MemberID: "c-3"}}})
+	ask(&Leave{Group: "g3", Members: []LeaveMember{{MemberID: "c-4"}}})
+	long := &Join{
+		Group: "long", ClientID: strings.Repeat("ü", 16_000), ProtocolType: "consumer", SessionTimeout: time.Minute, RebalanceTimeout: time.Minute,
+		RequireKnownMember: true, Protocols: []Protocol{{Name: "range"}},
+	}
+	if a := ask(long); !errors.Is(a.Err, ErrMemberIDRequired) || len(a.Response.(*JoinResult).MemberID) > 300 || !utf8.ValidString(a.Response.(*JoinResult).MemberID) {
+		t.Errorf("a client id of %d bytes: %v", len(long.ClientID), a.Err)
+	}
+	long.InstanceID = strings.Repeat("i", 256)
+	if a := ask(long); !errors.Is(a.Err, ErrGroupTooLarge) {
+		t.Errorf("an instance id of %d bytes: %v", len(long.InstanceID), a.Err)
 	}
 	held := m.bytes
 	if m.Follow(); m.bytes != 0 {

@@ -1,6 +1,9 @@
 package group
 
-import "time"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 // answerJoin answers a member's parked join, if there is one.
 func (t turn) answerJoin(member *member, result *JoinResult, err error) bool {
@@ -31,7 +34,7 @@ func (m *Machine) handleJoin(now time.Time, token uint64, r *Join) {
 	case r.SessionTimeout < m.config.MinSessionTimeout || r.SessionTimeout > m.config.MaxSessionTimeout:
 		refuse(r.MemberID, ErrInvalidSessionTimeout)
 		return
-	case len(r.Protocols) > maxProtocols || protocolBytes(r.Protocols) > m.config.MaxMemberBytes:
+	case len(r.InstanceID) > maxNameBytes || len(r.Protocols) > maxProtocols || protocolBytes(r.Protocols) > m.config.MaxMemberBytes:
 		refuse(r.MemberID, ErrGroupTooLarge)
 		return
 	}
@@ -113,7 +116,7 @@ func (t turn) joinNew(token uint64, r *Join) {
 		t.addMember(token, r, id)
 		return
 	}
-	id := r.ClientID + "-" + t.config.NewMemberID()
+	id := cut(r.ClientID, maxNameBytes) + "-" + t.config.NewMemberID()
 	if !r.RequireKnownMember {
 		t.addMember(token, r, id)
 		return
@@ -264,5 +267,21 @@ func (t turn) replaceStatic(token uint64, r *Join, old *member, id string) {
 	}
 }
 
-// maxProtocols bounds the protocols of one join.
-const maxProtocols = 1000
+const (
+	// maxProtocols bounds the protocols of one join.
+	maxProtocols = 1000
+	// maxNameBytes bounds what a member's id begins with: its client's id, of which the rest is left out, or its instance id.
+	// The ids are in answers to all members, and those of old versions have room for 32,767 bytes.
+	maxNameBytes = 255
+)
+
+// cut returns the begin of a text, at most n bytes, without a part of a character at its end.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}

@@ -149,12 +149,15 @@ func (r *request) remember(err error, code int16) int16 {
 	return code
 }
 
+// maxMessageBytes bounds the texts of errors, which may quote what the client said.
+const maxMessageBytes = 1024
+
 // message returns the text that goes with err, nil for none.
 func message(err error) *string {
 	if err == nil {
 		return nil
 	}
-	return new(err.Error())
+	return new(cutText(err.Error(), maxMessageBytes))
 }
 
 const (

@@ -1,9 +1,12 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -47,6 +50,19 @@ func TestNoRoomForAnswer(t *testing.T) {
 	<-ended
 	if s.answers.left != s.limits.TotalAnswers {
 		t.Errorf("%d bytes of %d are left", s.answers.left, s.limits.TotalAnswers)
+	}
+}
+
+// TestLongTextsAreCut: a length of 16 bits does not wrap, and a text ends with a whole character.
+func TestLongTextsAreCut(t *testing.T) {
+	long := strings.Repeat("ü", 20_000)
+	w := answerWriter{}
+	w.text(long)
+	if n := int(int16(binary.BigEndian.Uint16(w.bytes))); n != maxStringBytes-1 || len(w.bytes) != 2+n || !utf8.Valid(w.bytes[2:]) {
+		t.Errorf("a text of %d bytes is told as one of %d in %d", len(long), n, len(w.bytes)-2)
+	}
+	if got := *message(errors.New("x" + long)); len(got) > maxMessageBytes || len(got) < maxMessageBytes-1 || !utf8.ValidString(got) {
+		t.Errorf("an error's text of %d bytes", len(got))
 	}
 }
 
