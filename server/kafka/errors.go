@@ -26,6 +26,7 @@ var (
 	errMechanism         = errors.New("no SASL mechanism is enabled")
 	errNotAuthenticating = errors.New("no SASL handshake succeeded before")
 	errSoftwareName      = errors.New("client software name or version has characters that are not allowed")
+	errNameOrID          = errors.New("a topic is named either by its name or by its id")
 	errTimestampKind     = errors.New("special timestamp is not known")
 )
 
@@ -50,6 +51,7 @@ var codes = []struct {
 	{errMechanism, kerr.UnsupportedSaslMechanism},
 	{errNotAuthenticating, kerr.IllegalSaslState},
 	{errSoftwareName, kerr.InvalidRequest},
+	{errNameOrID, kerr.InvalidRequest},
 	{errTimestampKind, kerr.UnsupportedVersion},
 
 	{broker.ErrUnknownTopicOrPartition, kerr.UnknownTopicOrPartition},
