@@ -1,6 +1,9 @@
 package kafka
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/stela-db/stela/log/record"
@@ -17,6 +20,10 @@ func deleteTopics(r *request, in *kmsg.DeleteTopicsRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.DeleteTopicsResponse)
 	wanted := &meta.DeleteTopics{}
 	answer := func(deleted meta.DeleteTopicResult) {
+		const knowsDisabled = 3
+		if in.Version < knowsDisabled && errors.Is(deleted.Err, meta.ErrDeletionDisabled) {
+			deleted.Err = fmt.Errorf("%w: %w", meta.ErrInvalidRequest, deleted.Err)
+		}
 		t := kmsg.NewDeleteTopicsResponseTopic()
 		t.ErrorCode, t.ErrorMessage = r.code(deleted.Err), message(deleted.Err)
 		t.TopicID = deleted.ID

@@ -12,10 +12,15 @@ import (
 //
 // Behaviour: the leader brings everyone's assignment; all get theirs once it is committed.
 //
-// Versions: 3 adds static members; 4 is flexible; 5 adds protocol type and name, which must be the group's.
+// Versions: 3 adds static members; 4 is flexible; 5 adds protocol type and name, which must be there and be the group's.
 
 func syncGroup(r *request, in *kmsg.SyncGroupRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.SyncGroupResponse)
+	const namesProtocol = 5
+	if in.Version >= namesProtocol && (in.ProtocolType == nil || in.Protocol == nil) {
+		out.ErrorCode, out.MemberAssignment = r.groupCode(group.ErrInconsistentProtocol), []byte{}
+		return out
+	}
 	response, err := r.broker().Group(r.ctx, in.Group, syncOf(r, in))
 	out.ErrorCode = r.groupCode(err)
 	out.MemberAssignment = []byte{}

@@ -40,6 +40,11 @@ func (w *walk) sync(group string, joined *kmsg.JoinGroupResponse) {
 	out := ask(w, w.conn, in).(*kmsg.SyncGroupResponse)
 	w.code("sync", out.ErrorCode, 0)
 	w.want("assignment", string(out.MemberAssignment) == "assignment", out)
+	if in.Version >= 5 {
+		in.Protocol = nil
+		w.code("sync without a protocol", ask(w, w.conn, in).(*kmsg.SyncGroupResponse).ErrorCode, 23)
+		in.Protocol = new("range")
+	}
 	in.MemberID = "somebody"
 	w.code("sync of a stranger", ask(w, w.conn, in).(*kmsg.SyncGroupResponse).ErrorCode, 25)
 	in.MemberID, in.Generation = joined.MemberID, 77

@@ -323,8 +323,8 @@ func TestDeleteTopics(t *testing.T) {
 	mustCreate(t, m, CreateTopic{Name: "b_c", Partitions: 1, ReplicationFactor: -1})
 	locked := newMachine(t, func(c *Config) { c.BrokerConfigs = map[string]string{KeyDeleteTopicEnable: "false"} })
 	mustCreate(t, locked, CreateTopic{Name: "a", Partitions: 1, ReplicationFactor: -1})
-	if err := do(t, locked, &DeleteTopics{Topics: []TopicRef{{Name: "a"}}}).(*DeleteTopicsResult).Topics[0].Err; !errors.Is(err, ErrPolicyViolation) {
-		t.Errorf("error %v, wanted %v", err, ErrPolicyViolation)
+	if err := do(t, locked, &DeleteTopics{Topics: []TopicRef{{Name: "a"}}}).(*DeleteTopicsResult).Topics[0].Err; !errors.Is(err, ErrDeletionDisabled) {
+		t.Errorf("error %v, wanted %v", err, ErrDeletionDisabled)
 	}
 }
 
