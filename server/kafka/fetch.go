@@ -14,7 +14,7 @@ import (
 // Fetch (key 1), versions 4 to 17.
 //
 // Behaviour: whole batches, the first of which contains the offset asked for. Waits until min bytes are there, at most max
-// wait, woken by the broker. Max bytes are honoured, the limit AnswerBytes too, but one batch is given however large. Sessions are not kept:
+// wait and five minutes, woken by the broker. Max bytes are honoured, the limit AnswerBytes too, but one batch is given however large. Sessions are not kept:
 // the session id is always 0, which clients take for a full answer each time. There are no transactions, so the last
 // stable offset is the high watermark and nothing is aborted. Fields of replicas are refused.
 //
@@ -165,7 +165,8 @@ func (f *fetching) decode(in *fields) {
 	if version <= 14 {
 		f.replica = in.int32()
 	}
-	f.wanted.MaxWait = time.Duration(max(in.int32(), 0)) * time.Millisecond
+	// A client that has sent another request by then is not noticed leaving before this one is answered.
+	f.wanted.MaxWait = min(time.Duration(max(in.int32(), 0))*time.Millisecond, mostTimeout)
 	f.wanted.MinBytes = int(max(in.int32(), 0))
 	f.wanted.MaxBytes = int(max(in.int32(), 0))
 	f.isolation = in.int8()

@@ -72,6 +72,18 @@ func checkFetchTopic(t *testing.T, version int16, in *kmsg.FetchRequestTopic, go
 	}
 }
 
+// TestFetchWaitHasAnEnd: nobody makes the server wait for weeks.
+func TestFetchWaitHasAnEnd(t *testing.T) {
+	for said, want := range map[int32]time.Duration{1<<31 - 1: mostTimeout, 300_001: mostTimeout, 500: 500 * time.Millisecond, -1: 0} {
+		in := kmsg.NewPtrFetchRequest()
+		in.SetVersion(11)
+		in.MaxWaitMillis = said
+		if f, err := decodeFetch(11, in.AppendTo(nil)); err != nil || f.wanted.MaxWait != want {
+			t.Errorf("max wait of %d ms: %v, %v", said, f.wanted.MaxWait, err)
+		}
+	}
+}
+
 func TestFetchFindsTheReplicaID(t *testing.T) {
 	for version := int16(4); version <= 17; version++ {
 		in := kmsg.NewPtrFetchRequest()
