@@ -83,7 +83,7 @@ func (m *Machine) expireGroup(now time.Time, id string, e *entry) {
 			forget = append(forget, f)
 		}
 	}
-	m.forgetOffsets(id, forget)
+	m.emit(forgetRecords(id, forget)...)
 	if !empty || left > 0 || e.live != nil && len(e.live.pendingJoin) > 0 {
 		return
 	}

@@ -159,7 +159,7 @@ func (m *Machine) deleteOffsets(r *OffsetDelete) (*CommitResult, error) {
 			forget = append(forget, f)
 		}
 	}
-	m.forgetOffsets(r.Group, forget)
+	m.emit(forgetRecords(r.Group, forget)...)
 	return result, nil
 }
 
@@ -206,20 +206,20 @@ func (m *Machine) forgetPartitions(r *ForgetPartitions) {
 				forget = append(forget, f)
 			}
 		}
-		m.forgetOffsets(id, forget)
+		m.emit(forgetRecords(id, forget)...)
 	}
 }
 
 // forgetTogether is how many offsets, or topics of them, one record forgets: a record must fit into an entry.
 const forgetTogether = 1000
 
-// forgetOffsets emits records that forget offsets of a group.
-func (m *Machine) forgetOffsets(id string, topics []forgetTopic) {
+// forgetRecords returns records that forget offsets of a group.
+func forgetRecords(id string, topics []forgetTopic) (records [][]byte) {
 	var together []forgetTopic
 	size := 0
 	flush := func() {
 		if len(together) > 0 {
-			m.emit(appendForgetRecord(nil, id, together))
+			records = append(records, appendForgetRecord(nil, id, together))
 		}
 		together, size = nil, 0
 	}
@@ -233,4 +233,5 @@ func (m *Machine) forgetOffsets(id string, topics []forgetTopic) {
 		}
 	}
 	flush()
+	return records
 }

@@ -165,4 +165,4 @@ func (l *live) stored() *storedGroup {
 	return s
 }
 
-func (m *Machine) emit(entry []byte) { m.out.Records = append(m.out.Records, entry) }
+func (m *Machine) emit(entries ...[]byte) { m.out.Records = append(m.out.Records, entries...) }

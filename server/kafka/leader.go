@@ -55,7 +55,7 @@ func (c *connection) endpoints() []endpoint {
 // present returns the endpoints of the brokers that are there, as Kafka does: tools ask every broker that they are told of
 // and fail when one does not answer.
 func (c *connection) present(replicas *broker.Replicas) []endpoint {
-	absent := c.server.config.Broker.Absent(replicas)
+	absent := replicas.Absent()
 	return slices.DeleteFunc(c.endpoints(), func(e endpoint) bool { return slices.Contains(absent, e.node) })
 }
 
