@@ -103,8 +103,9 @@ func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *Fetc
 	if result == nil {
 		result = &FetchResult{Partitions: make([]FetchedPartition, len(request.Partitions))}
 	}
-	f := fetch{broker: b, result: result, memory: request.Memory, left: request.MaxBytes}
+	f := fetch{broker: b, result: result, left: request.MaxBytes}
 	failed := false
+	f.memory = request.Memory
 	for i := range request.Partitions {
 		asked, got := &request.Partitions[i], &result.Partitions[i]
 		*got = FetchedPartition{HighWatermark: -1, LogStartOffset: -1}
@@ -123,6 +124,11 @@ type fetch struct {
 	full   bool // there is more than the limits allow
 	bytes  int
 	runs   []index.Run
+}
+
+// take asks for the memory that a run takes: a small one holds a frame, too.
+func (f *fetch) take(run *index.Run) bool {
+	return f.memory == nil || f.memory.Take(max(int(run.Bytes), frame.MinMemory))
 }
 
 // partition reads one partition.
@@ -207,11 +213,6 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 		offset = run.Last + 1
 	}
 	return nil
-}
-
-// take asks for the memory that a run takes: a small one holds a frame, too.
-func (f *fetch) take(run *index.Run) bool {
-	return f.memory == nil || f.memory.Take(max(int(run.Bytes), frame.MinMemory))
 }
 
 // failed decides what an error means for a partition's answer: nothing when it holds batches already, since the next
