@@ -152,10 +152,15 @@ func (s *Shard) checkOrder(entries []Entry) error {
 	return nil
 }
 
+// LargestEntry returns how many bytes the payload of an entry may have: it has to fit into a segment beside the largest head.
+func (l *Log) LargestEntry() int {
+	return int(l.config.SegmentBytes - segment.HeadBytes(256) - segment.HeaderBytes)
+}
+
 // prepare makes records of entries: contiguous bytes with room for the header, and a reference on their frames.
 func (s *Shard) prepare(entries []Entry, flags uint8) ([]item, error) {
 	items := make([]item, len(entries))
-	limit := s.log.config.SegmentBytes - segment.HeadBytes(256)
+	limit := s.log.LargestEntry()
 	for i := range entries {
 		e := &entries[i]
 		tailBytes := len(e.Payload)
@@ -163,8 +168,8 @@ func (s *Shard) prepare(entries []Entry, flags uint8) ([]item, error) {
 		switch {
 		case e.Kind >= segment.KindTruncate:
 			err = fmt.Errorf("kind %d is not Raft's: %w", e.Kind, ErrOutOfOrder)
-		case segment.HeaderBytes+int64(len(e.Payload)) > limit:
-			err = fmt.Errorf("payload of %d bytes, limit %d: %w", len(e.Payload), limit-segment.HeaderBytes, record.ErrTooLarge)
+		case len(e.Payload) > limit:
+			err = fmt.Errorf("payload of %d bytes, limit %d: %w", len(e.Payload), limit, record.ErrTooLarge)
 		case e.Kind == segment.KindCommand:
 			tailBytes, err = record.TailOf(e.Payload)
 		}

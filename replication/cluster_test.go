@@ -61,6 +61,25 @@ func TestElectProposeApply(t *testing.T) {
 	})
 }
 
+// TestLargestEntry: what does not fit into a segment is refused before raft takes it, and the node goes on.
+func TestLargestEntry(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		c.startAll()
+		n := c.leader(1)
+		largest := n.log.LargestEntry()
+		fits := largest - len(entry(n.pool, "", 1).Bytes())
+		for _, test := range []struct {
+			bytes int
+			want  error
+		}{{fits + 1, record.ErrTooLarge}, {int(c.segmentBytes), record.ErrTooLarge}, {fits, nil}, {1, nil}} {
+			if err := n.propose(1, strings.Repeat("x", test.bytes)); !errors.Is(err, test.want) {
+				t.Errorf("a text of %d bytes, largest entry %d: %v", test.bytes, largest, err)
+			}
+		}
+	})
+}
+
 func TestSingleNode(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, nil)

@@ -118,9 +118,10 @@ func (g *Group) Propose(f *frame.Frame, term record.Term) (*Proposal, error) {
 		f.Release()
 		return nil, fmt.Errorf("propose to shard %d: %w", g.number, err)
 	}
-	if n := len(f.Bytes()); n > transport.MaxEntry {
+	// What the log refuses once raft has taken it ends the node.
+	if n, limit := len(f.Bytes()), min(transport.MaxEntry, g.node.config.Log.LargestEntry()); n > limit {
 		f.Release()
-		return nil, fmt.Errorf("propose %d bytes to shard %d, limit %d: %w", n, g.number, transport.MaxEntry, record.ErrTooLarge)
+		return nil, fmt.Errorf("propose %d bytes to shard %d, limit %d: %w", n, g.number, limit, record.ErrTooLarge)
 	}
 	in := g.current()
 	if in == nil || in.local.Load() != uint64(term) || !in.begin() {

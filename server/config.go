@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stela-db/stela/internal/network"
@@ -186,7 +187,7 @@ func (c Config) brokerNumber(name string) int {
 	if i := slices.IndexFunc(keys, func(k meta.ConfigKey) bool { return k.Name == name }); !ok && i >= 0 {
 		text = keys[i].Default
 	}
-	n, err := strconv.Atoi(text)
+	n, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil {
 		panic(fmt.Sprintf("BUG: broker config %s is %q", name, text))
 	}
@@ -207,6 +208,9 @@ func (c Config) validateBrokerConfigs() error {
 		if err := key.Check(c.BrokerConfigs[name]); err != nil {
 			return err
 		}
+	}
+	if err := c.checkSaidTwice(); err != nil {
+		return err
 	}
 	if text, ok := c.BrokerConfigs["message.max.bytes"]; ok { // up to meta.MaxMessageBytes, as Check has said
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > c.SegmentBytes-segmentReserve {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/internal/metrics"
@@ -231,7 +232,8 @@ func (s *Server) openBroker(bound []kafka.Bound, web net.Addr) error {
 	s.broker, err = broker.New(broker.Config{
 		Node: s.config.Node, Peers: slices.Collect(maps.Keys(s.config.Peers)), Replication: s.replication, Log: s.log, Index: s.index, Pool: s.pool,
 		Settings: broker.Settings{
-			AutoCreate: !s.config.NoAutoCreate, MaxBatchBytes: int(s.config.SegmentBytes) - segmentReserve, RetentionInterval: s.config.Timing.Retention, MetaConfigs: s.config.BrokerConfigs,
+			AutoCreate: s.config.autoCreate(), MaxBatchBytes: int(s.config.SegmentBytes) - segmentReserve, RetentionInterval: s.config.Timing.Retention, MetaConfigs: s.metaConfigs(bound),
+			ProducerExpiry: time.Duration(s.config.brokerNumber(meta.KeyProducerExpirationMs)) * time.Millisecond,
 		},
 		Listeners: told, HTTPAddress: s.addresses.HTTP, Logger: s.logger, Fatal: s.fatal,
 	})

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -80,6 +82,7 @@ func summarize(metadata kadm.Metadata, reachable map[int32]bool) clusterStatus {
 			Node: broker.NodeID, Kafka: fmt.Sprintf("%s:%d", broker.Host, broker.Port), Reachable: reachable[broker.NodeID],
 		}
 	}
+	addMissing(nodes, metadata)
 	for _, topic := range metadata.Topics {
 		status.Topics++
 		for _, partition := range topic.Partitions {
@@ -96,12 +99,25 @@ func summarize(metadata kadm.Metadata, reachable map[int32]bool) clusterStatus {
 			countCopies(nodes, partition)
 		}
 	}
-	for _, broker := range metadata.Brokers {
-		status.Nodes = append(status.Nodes, *nodes[broker.NodeID])
-		status.Healthy = status.Healthy && nodes[broker.NodeID].Reachable
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		status.Nodes = append(status.Nodes, *nodes[id])
+		status.Healthy = status.Healthy && nodes[id].Reachable
 	}
 	status.Healthy = status.Healthy && status.Leaderless == 0 && status.UnderReplicated == 0
 	return status
+}
+
+// addMissing adds the nodes that keep copies and are not among the brokers: the cluster does not reach them.
+func addMissing(nodes map[int32]*nodeStatus, metadata kadm.Metadata) {
+	for _, topic := range metadata.Topics {
+		for _, partition := range topic.Partitions {
+			for _, id := range partition.Replicas {
+				if nodes[id] == nil {
+					nodes[id] = &nodeStatus{Node: id}
+				}
+			}
+		}
+	}
 }
 
 func countCopies(nodes map[int32]*nodeStatus, partition kadm.PartitionDetail) {

@@ -113,6 +113,11 @@ func (b Batch) Stamp(base Offset, epoch int32) {
 // timestamp, marks the batch so, and renews its CRC.
 func (b Batch) StampLogAppendTime(timestamp int64) {
 	binary.BigEndian.PutUint16(b[21:], b.Attributes()|attributeLogAppendTime)
+	b.SetMaxTimestamp(timestamp)
+}
+
+// SetMaxTimestamp writes the latest record's time in milliseconds, and renews the CRC.
+func (b Batch) SetMaxTimestamp(timestamp int64) {
 	binary.BigEndian.PutUint64(b[35:], uint64(timestamp))
 	b.SetCRC()
 }

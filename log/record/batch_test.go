@@ -52,6 +52,9 @@ func TestBatchFields(t *testing.T) {
 	if !b.IsLogAppendTime() || b.MaxTimestamp() != 123456 || CheckBatch(b) != nil {
 		t.Error("log append time", b.MaxTimestamp(), CheckBatch(b))
 	}
+	if b.SetMaxTimestamp(77); b.MaxTimestamp() != 77 || CheckBatch(b) != nil {
+		t.Error("max timestamp", b.MaxTimestamp(), CheckBatch(b))
+	}
 }
 
 func TestNextBatchSplits(t *testing.T) {

@@ -86,6 +86,9 @@ func (c *cluster) decide(calls []*metaCall) int {
 		}
 	}
 	err := c.commit(notes, term)
+	if errors.Is(err, record.ErrTooLarge) && len(answers) > 1 {
+		return c.decide(calls[:1]) // so that nobody is refused for what others ask
+	}
 	if err == nil && len(notes) > 0 {
 		c.spread(fork.View().Version())
 	}
@@ -118,6 +121,8 @@ func (c *cluster) commit(notes []byte, term record.Term) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, record.ErrTooLarge):
+		return fmt.Errorf("metadata: %w: %w", ErrInvalidRequest, err)
 	case errors.Is(err, replication.ErrNotLeader), errors.Is(err, replication.ErrSkipped), errors.Is(err, replication.ErrNotReady):
 		return ErrNotController
 	default:
@@ -177,6 +182,9 @@ func (c *cluster) ask(ctx context.Context, request meta.Request) (meta.Response,
 func (c *cluster) askOnce(ctx context.Context, request meta.Request) metaAnswer {
 	switch leader := c.group.Leader(); {
 	case leader.Local:
+		if _, err := encodeRequest(request); err != nil { // what is too large is that on every node
+			return metaAnswer{err: err}
+		}
 		return c.submit(ctx, request)
 	case leader.Node >= 0 && leader.Node != c.broker.config.Node:
 		return c.forward(ctx, leader.Node, request)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -95,6 +96,30 @@ func TestMetadataFromAnyNode(t *testing.T) {
 		if err != nil || deleted.Topics[0].Err != nil || deleted.Topics[0].Name != "t" || !errors.Is(deleted.Topics[1].Err, meta.ErrUnknownTopic) || n.View().TopicCount() != 0 {
 			t.Errorf("delete: %v, %v", deleted, err)
 		}
+	})
+}
+
+// TestLargeMetadataRequest: what is too large is refused on the metadata's leader as on any other node, and so are
+// records that no segment has room for; the node goes on.
+func TestLargeMetadataRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, func(c *testConfig) { c.segment = 256 << 10 })
+		n := c.controller()
+		create := func(topics, bytes int) error {
+			request := &meta.CreateTopics{}
+			for i := range topics {
+				topic := plainTopic(fmt.Sprintf("%d-%s", i, strings.Repeat("x", 200)), 1)
+				if bytes > 0 {
+					topic.Configs = []meta.Setting{{Name: "no.such.config", Value: new(strings.Repeat("y", bytes))}}
+				}
+				request.Topics = append(request.Topics, topic)
+			}
+			_, err := n.CreateTopics(t.Context(), request)
+			return err
+		}
+		wantError(t, "a request of 5 MB", create(5000, 1000), ErrInvalidRequest)
+		wantError(t, "records of more than a segment", create(1500, 0), ErrInvalidRequest)
+		wantError(t, "a few topics", create(5, 0), nil)
 	})
 }
 

@@ -19,7 +19,7 @@ const fetchRuns = 16
 // What is applied is read at once: the newest runs are known without the index, and
 // their bytes are slices of the log's frames in memory. When that is less than
 // MinBytes, the request joins the waiters of its partitions, and the state machine
-// that applies enough wakes it; nothing happens meanwhile.
+// that applies enough wakes it; nothing happens meanwhile, and nothing is held.
 func (b *Broker) Fetch(ctx context.Context, request *FetchRequest) *FetchResult {
 	if request.MaxWait <= 0 {
 		result, _ := fetchNow(b, request, nil)
@@ -33,18 +33,16 @@ func (b *Broker) Fetch(ctx context.Context, request *FetchRequest) *FetchResult 
 			return result
 		}
 		w := newWaiter(len(request.Partitions), request.MinBytes-result.bytes())
+		result.drop(request)
 		if !w.enter(request, result) {
 			w.exit(request)
-			result.Release()
 			continue
 		}
 		select {
 		case <-w.signal:
 			w.exit(request)
-			result.Release()
 		case <-deadline.C:
 			w.exit(request)
-			result.Release()
 			result, _ = fetchNow(b, request, result) // something, but not enough, may have arrived
 			return result
 		case <-ctx.Done():
@@ -107,6 +105,7 @@ func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *Fetc
 	}
 	f := fetch{broker: b, result: result, left: request.MaxBytes}
 	failed := false
+	f.memory = request.Memory
 	for i := range request.Partitions {
 		asked, got := &request.Partitions[i], &result.Partitions[i]
 		*got = FetchedPartition{HighWatermark: -1, LogStartOffset: -1}
@@ -120,10 +119,16 @@ func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *Fetc
 type fetch struct {
 	broker *Broker
 	result *FetchResult
+	memory FetchMemory
 	left   int  // of MaxBytes
 	full   bool // there is more than the limits allow
 	bytes  int
 	runs   []index.Run
+}
+
+// take asks for the memory that a run takes: a small one holds a frame, too.
+func (f *fetch) take(run *index.Run) bool {
+	return f.memory == nil || f.memory.Take(max(int(run.Bytes), frame.MinMemory))
 }
 
 // partition reads one partition.
@@ -182,7 +187,7 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 				return fmt.Errorf("partition %d: the index has nothing at offset %d, the end is at %d: %w", p.id, offset, next, ErrStorage)
 			}
 		}
-		if room <= 0 && f.bytes > 0 {
+		if room <= 0 && f.bytes > 0 || !f.take(&f.runs[at]) {
 			f.full = true
 			return nil
 		}

@@ -77,8 +77,7 @@ func rejectRecord(i int, message string, err error) *rejection {
 }
 
 // checkHeader checks what can be seen of a batch without its records.
-func (p *Partition) checkHeader(batch record.Batch, now time.Time) error {
-	options := &p.topic.Options
+func (p *Partition) checkHeader(batch record.Batch) error {
 	switch limit := p.maxBatchBytes(); {
 	case len(batch) > limit:
 		return fmt.Errorf("batch of %d bytes, limit %d: %w", len(batch), limit, ErrMessageTooLarge)
@@ -92,15 +91,8 @@ func (p *Partition) checkHeader(batch record.Batch, now time.Time) error {
 		return fmt.Errorf("%d records up to offset delta %d: %w", batch.RecordCount(), batch.LastOffsetDelta(), ErrInvalidRecord)
 	case batch.ProducerID() >= 0 && (batch.ProducerEpoch() < 0 || batch.BaseSequence() < 0):
 		return fmt.Errorf("producer epoch %d, sequence %d: %w", batch.ProducerEpoch(), batch.BaseSequence(), ErrInvalidRecord)
-	}
-	if options.LogAppendTime {
-		return nil
-	}
-	if latest := batch.MaxTimestamp(); latest >= 0 {
-		ahead := latest - now.UnixMilli()
-		if ahead > options.TimestampAfterMs || -ahead > options.TimestampBeforeMs {
-			return fmt.Errorf("time %d is %d ms from the broker's: %w", latest, ahead, ErrInvalidTimestamp)
-		}
+	case batch.IsLogAppendTime() && !p.topic.Options.LogAppendTime:
+		return fmt.Errorf("batch claims to have the broker's time: %w", ErrInvalidTimestamp)
 	}
 	return nil
 }
@@ -111,8 +103,8 @@ func (p *Partition) maxBatchBytes() int {
 }
 
 // inspect looks at a batch's records: that they are what the header says, and what the topic asks of
-// keys. On event-store topics it returns the streams they belong to, nil when no record has a key.
-func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
+// times and keys. On event-store topics it returns the streams they belong to, nil when no record has a key.
+func (p *Partition) inspect(batch record.Batch, now time.Time) (*streamBatch, *rejection) {
 	options := &p.topic.Options
 	unpacker := &p.state.shard.broker.unpacker
 	var reader record.Reader
@@ -122,10 +114,14 @@ func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
 		return nil, rejectBatch(err)
 	}
 	var streams *streamBatch
+	times, base := p.timeCheck(now), batch.BaseTimestamp()
 	r := &reader.Record
 	for i := 0; reader.Next(); i++ {
 		if r.OffsetDelta != int32(i) {
 			return nil, rejectRecord(i, fmt.Sprintf("offset delta %d", r.OffsetDelta), ErrInvalidRecord)
+		}
+		if rejected := times.see(i, base+r.TimestampDelta); rejected != nil {
+			return nil, rejected
 		}
 		if r.Key == nil {
 			if options.Compact {
@@ -146,6 +142,7 @@ func (p *Partition) inspect(batch record.Batch) (*streamBatch, *rejection) {
 	if err := reader.Err(); err != nil {
 		return nil, rejectBatch(err)
 	}
+	times.correct(batch)
 	return streams, nil
 }
 

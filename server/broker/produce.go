@@ -46,10 +46,10 @@ func (batch *ProduceBatch) prepare(now time.Time) (item, *rejection) {
 	if err := p.state.shard.broker.config.Log.Writable(); err != nil {
 		return item{}, &rejection{err: fmt.Errorf("%w: %w", ErrStorage, err)}
 	}
-	if err := p.checkHeader(batch.Batch, now); err != nil {
+	if err := p.checkHeader(batch.Batch); err != nil {
 		return item{}, &rejection{err: err}
 	}
-	streams, rejected := p.inspect(batch.Batch)
+	streams, rejected := p.inspect(batch.Batch, now)
 	if rejected != nil {
 		return item{}, rejected
 	}

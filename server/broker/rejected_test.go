@@ -27,7 +27,7 @@ func (n *testNode) produceChanged(p *Partition, b testBatch, change func(record.
 func TestRejectedBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 1, nil)
-		c.create("t", 1, "max.message.bytes", "2000")
+		c.create("t", 1, "max.message.bytes", "2000", "message.timestamp.before.max.ms", "3600000")
 		c.create("compact", 1, "cleanup.policy", "compact")
 		n := c.leader("t", 0)
 		p := n.partition("t", 0)
@@ -48,6 +48,9 @@ func TestRejectedBatches(t *testing.T) {
 			{"count and delta differ", testBatch{values: []string{"x"}}, func(b record.Batch) { b[26] = 4 }, ErrInvalidRecord},
 			{"wrong bytes for the codec", testBatch{values: []string{"x"}}, func(b record.Batch) { b[22] |= 0x04 }, ErrCorruptMessage},
 			{"far future", testBatch{values: []string{"x"}, time: time.Now().Add(48 * time.Hour).UnixMilli()}, func(record.Batch) {}, ErrInvalidTimestamp},
+			{"far future that the header hides", testBatch{values: []string{"x"}, time: time.Now().Add(48 * time.Hour).UnixMilli()}, withMaxTimestamp(-1), ErrInvalidTimestamp},
+			{"far past", testBatch{values: []string{"x"}, time: time.Now().Add(-48 * time.Hour).UnixMilli()}, withMaxTimestamp(time.Now().UnixMilli()), ErrInvalidTimestamp},
+			{"the broker's time from a client", testBatch{values: []string{"x"}}, func(b record.Batch) { b[22] |= 0x08 }, ErrInvalidTimestamp},
 			{"epoch without meaning", testBatch{values: []string{"x"}, epoch: -1}, func(record.Batch) {}, ErrInvalidRecord},
 		} {
 			test.batch.producer, test.batch.sequence = 5, sequence
@@ -65,6 +68,46 @@ func TestRejectedBatches(t *testing.T) {
 		wantError(t, "keyless record for a compacted topic", r.Err, ErrInvalidRecord)
 		if len(r.RecordErrors) != 1 || r.RecordErrors[0].Index != 0 {
 			t.Errorf("record errors %v", r.RecordErrors)
+		}
+	})
+}
+
+func withMaxTimestamp(at int64) func(record.Batch) {
+	return func(b record.Batch) { b.SetMaxTimestamp(at) }
+}
+
+// TestWrongMaxTimestamp: what a header says of its records' times is corrected, since retention and look-ups by time go by it.
+func TestWrongMaxTimestamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, nil)
+		c.create("t", 1)
+		n := c.leader("t", 0)
+		p := n.partition("t", 0)
+		at := time.Now().UnixMilli()
+		for i, said := range []int64{-1, at - 5, at + 1<<40, -1} {
+			codec := record.CodecNone
+			if i == 3 {
+				codec = record.CodecZstd
+			}
+			r := n.produceChanged(p, testBatch{values: []string{"a", "b", "c"}, time: at + int64(10*i), codec: codec}, withMaxTimestamp(said))
+			if r.Err != nil || r.BaseOffset != record.Offset(3*i) {
+				t.Fatalf("%d instead of the maximum: %+v", said, r)
+			}
+			latest, err := n.ListOffsets(context.Background(), p, TimestampMax)
+			if want := at + int64(10*i) + 2; err != nil || latest.Offset != r.BaseOffset+2 || latest.Timestamp != want {
+				t.Errorf("after a header with %d: latest %+v, %v, want offset %d at %d", said, latest, err, r.BaseOffset+2, want)
+			}
+		}
+		found, err := n.ListOffsets(context.Background(), p, at+11)
+		if err != nil || found.Offset != 4 {
+			t.Errorf("by time: %+v, %v", found, err)
+		}
+		if got := n.read(p, 0); len(got) != 12 { // checks every checksum
+			t.Errorf("read %v", got)
+		}
+		r := n.produceChanged(p, testBatch{values: []string{"x"}, time: -1}, withMaxTimestamp(at+1<<40))
+		if latest, err := n.ListOffsets(context.Background(), p, TimestampMax); r.Err != nil || err != nil || latest.Offset != 11 {
+			t.Errorf("after a record without a time: %+v, latest %+v, %v", r, latest, err)
 		}
 	})
 }

@@ -28,6 +28,7 @@ type Replicas struct {
 	nodes   []int32   // of the cluster, sorted
 	inSync  [][]int32 // by shard
 	offline [][]int32 // by shard
+	watch   *replicaWatch
 }
 
 // Nodes returns the nodes, sorted, that keep a replica: of each shard, all of the cluster.
@@ -48,6 +49,26 @@ func (r *Replicas) Offline(id record.Shard) []int32 {
 		return nil
 	}
 	return r.offline[id]
+}
+
+// Absent returns the nodes that nobody reaches who would know: neither this node nor the leader of any shard. Never among
+// them are this node, one that leads, and one that has just connected with this node again.
+func (r *Replicas) Absent() []int32 {
+	var absent []int32
+	for _, node := range r.nodes {
+		missing := len(r.offline) > 0
+		for _, offline := range r.offline {
+			missing = missing && slices.Contains(offline, node)
+		}
+		if missing {
+			absent = append(absent, node)
+		}
+	}
+	if len(absent) == 0 {
+		return nil
+	}
+	present := append(r.watch.connected(), r.watch.leaders()...)
+	return slices.DeleteFunc(absent, func(node int32) bool { return slices.Contains(present, node) })
 }
 
 // A replicaWatch knows the state of all replicas, as of a second ago at most.
@@ -196,7 +217,7 @@ func (w *replicaWatch) answer(context.Context, int32, []byte) ([]byte, error) {
 func (w *replicaWatch) merge(told [][]int32) *Replicas {
 	connected := w.connected()
 	led := w.led()
-	r := &Replicas{nodes: w.broker.nodes, inSync: make([][]int32, len(led)), offline: make([][]int32, len(led))}
+	r := &Replicas{watch: w, nodes: w.broker.nodes, inSync: make([][]int32, len(led)), offline: make([][]int32, len(led))}
 	for id := range led {
 		r.inSync[id] = led[id]
 		if r.inSync[id] == nil && id < len(told) {

@@ -54,6 +54,16 @@ type FetchRequest struct {
 	MinBytes   int           // wait until so many bytes are there, or for MaxWait
 	MaxBytes   int           // of all partitions; at least one batch is given all the same
 	Partitions []FetchPartition
+	Memory     FetchMemory // nil: as much as MaxBytes needs
+}
+
+// FetchMemory bounds the memory of fetches. Its methods are called from Fetch only.
+type FetchMemory interface {
+	// Take is called before so many bytes are read. When it returns false they are not: the answer is what there is by
+	// then, perhaps nothing.
+	Take(bytes int) bool
+	// GiveBack is called when nothing that was read is held any more, before Fetch waits.
+	GiveBack()
 }
 
 // A FetchPartition is one partition of a FetchRequest.
@@ -96,6 +106,17 @@ func (r *FetchResult) Release() {
 		f.Release()
 	}
 	r.frames = nil
+}
+
+// drop gives back all batches before the request waits: what is there is read again afterwards.
+func (r *FetchResult) drop(request *FetchRequest) {
+	r.Release()
+	for i := range r.Partitions {
+		r.Partitions[i].Batches = nil
+	}
+	if request.Memory != nil {
+		request.Memory.GiveBack()
+	}
 }
 
 // Times that ListOffsets takes instead of a timestamp.

@@ -57,6 +57,7 @@ func mappings() []mapping {
 		{broker.ErrPolicyViolation, invalid, "policy-violation", "the topic does not allow this", false},
 		{broker.ErrInvalidRequest, badRequest, "bad-request", "the request contradicts itself", false},
 		{meta.ErrInvalidRequest, badRequest, "bad-request", "the request contradicts itself", false},
+		{meta.ErrDeletionDisabled, invalid, "policy-violation", "the cluster does not allow this", false},
 		{meta.ErrPolicyViolation, invalid, "policy-violation", "the cluster does not allow this", false},
 		{broker.ErrOffsetOutOfRange, notFound, "events-gone", "events that were asked for are no longer kept", false},
 		{broker.ErrUnsupported, missing, "not-supported", "this release does not do that", false},

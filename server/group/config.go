@@ -19,6 +19,7 @@ type Config struct {
 	MaxGroups              int           // of one shard, default 100,000
 	MaxMemberBytes         int           // protocols and their metadata of one member, default 1 MiB
 	MaxGroupBytes          int           // all that is stored of one group's members, and the offsets of one commit; default 8 MiB
+	MaxBytes               int           // all that is known of groups that have members or wait for some, in one shard; default 64 MiB
 	// NewMemberID returns the random part of a member's id. Default: 128 random bits as a UUID.
 	NewMemberID func() string
 }
@@ -45,6 +46,7 @@ func (c Config) withDefaults() Config {
 	setCount(&c.MaxGroups, 100_000)
 	setCount(&c.MaxMemberBytes, 1<<20)
 	setCount(&c.MaxGroupBytes, 8<<20)
+	setCount(&c.MaxBytes, 64<<20)
 	if c.NewMemberID == nil {
 		c.NewMemberID = newUUID
 	}

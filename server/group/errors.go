@@ -31,9 +31,9 @@ var (
 	ErrSubscribedToTopic = errors.New("group is subscribed to the topic")
 	// ErrOffsetMetadataTooLarge says that the text beside an offset is too long (12).
 	ErrOffsetMetadataTooLarge = errors.New("offset metadata too large")
-	// ErrTooManyGroups says that the shard holds as many groups as it may hold (Kafka has no such limit; 44 fits).
+	// ErrTooManyGroups says that the shard holds as many groups, or bytes of them, as it may hold (Kafka has no such limit; 44 fits).
 	ErrTooManyGroups = errors.New("too many groups")
-	// ErrGroupTooLarge says that members' metadata or assignments exceed the limit in bytes (-1, as Kafka answers then).
+	// ErrGroupTooLarge says that members' metadata, assignments or an instance id exceed the limit in bytes (-1, as Kafka answers then).
 	ErrGroupTooLarge = errors.New("group too large")
 	// ErrReset answers requests that were parked when the coordinator lost or renewed its leadership (16).
 	ErrReset = errors.New("coordinator was reset")

@@ -83,9 +83,7 @@ func (m *Machine) expireGroup(now time.Time, id string, e *entry) {
 			forget = append(forget, f)
 		}
 	}
-	if len(forget) > 0 {
-		m.emit(appendForgetRecord(nil, id, forget))
-	}
+	m.emit(forgetRecords(id, forget)...)
 	if !empty || left > 0 || e.live != nil && len(e.live.pendingJoin) > 0 {
 		return
 	}

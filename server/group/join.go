@@ -1,6 +1,9 @@
 package group
 
-import "time"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 // answerJoin answers a member's parked join, if there is one.
 func (t turn) answerJoin(member *member, result *JoinResult, err error) bool {
@@ -31,7 +34,7 @@ func (m *Machine) handleJoin(now time.Time, token uint64, r *Join) {
 	case r.SessionTimeout < m.config.MinSessionTimeout || r.SessionTimeout > m.config.MaxSessionTimeout:
 		refuse(r.MemberID, ErrInvalidSessionTimeout)
 		return
-	case len(r.Protocols) > maxProtocols || protocolBytes(r.Protocols) > m.config.MaxMemberBytes:
+	case len(r.InstanceID) > maxNameBytes || len(r.Protocols) > maxProtocols || protocolBytes(r.Protocols) > m.config.MaxMemberBytes:
 		refuse(r.MemberID, ErrGroupTooLarge)
 		return
 	}
@@ -49,6 +52,8 @@ func (m *Machine) handleJoin(now time.Time, token uint64, r *Join) {
 	defer m.retire(l)
 	t := m.at(now, l)
 	switch {
+	case !t.hasRoom(r):
+		refuse(r.MemberID, ErrTooManyGroups)
 	case !t.accepts(r):
 		if member := l.members[r.MemberID]; member != nil {
 			t.remove(member)
@@ -64,10 +69,25 @@ func (m *Machine) handleJoin(now time.Time, token uint64, r *Join) {
 	}
 }
 
+// hasRoom reports whether what is held of all groups may grow by what a join brings.
+func (t turn) hasRoom(r *Join) bool {
+	existing := t.live.members[r.MemberID]
+	if existing == nil && r.InstanceID != "" {
+		existing = t.live.members[t.live.static[r.InstanceID]]
+	}
+	grows := protocolBytes(r.Protocols)
+	if existing != nil {
+		grows -= protocolBytes(existing.protocols)
+	} else {
+		grows += pendingOverhead + memberOverhead + len(r.InstanceID) + len(r.ClientID) + len(r.ClientHost)
+	}
+	return grows <= 0 || t.bytes+grows <= t.config.MaxBytes
+}
+
 // accepts reports whether the group has room for whoever joins.
 func (t turn) accepts(r *Join) bool {
 	existing := t.live.members[r.MemberID]
-	size := t.live.bytes + protocolBytes(r.Protocols)
+	size := t.live.bytes.members + protocolBytes(r.Protocols)
 	if existing != nil {
 		size -= protocolBytes(existing.protocols)
 	}
@@ -96,7 +116,7 @@ func (t turn) joinNew(token uint64, r *Join) {
 		t.addMember(token, r, id)
 		return
 	}
-	id := r.ClientID + "-" + t.config.NewMemberID()
+	id := cut(r.ClientID, maxNameBytes) + "-" + t.config.NewMemberID()
 	if !r.RequireKnownMember {
 		t.addMember(token, r, id)
 		return
@@ -107,6 +127,7 @@ func (t turn) joinNew(token uint64, r *Join) {
 	}
 	pending := newAlarm(alarmPending, t.live, id)
 	t.live.pendingJoin[id] = pending
+	t.live.bytes.more(pendingOverhead + len(id))
 	t.alarms.set(pending, t.now.Add(r.SessionTimeout))
 	t.answer(token, &JoinResult{MemberID: id, Generation: NoGeneration}, ErrMemberIDRequired)
 }
@@ -153,12 +174,21 @@ func (l *live) joinResult(member *member) *JoinResult {
 	return result
 }
 
+// dropPending forgets an id that was given out. It reports whether there was such an id.
+func (t turn) dropPending(id string) bool {
+	pending := t.live.pendingJoin[id]
+	if pending == nil {
+		return false
+	}
+	t.alarms.off(pending)
+	delete(t.live.pendingJoin, id)
+	t.live.bytes.more(-pendingOverhead - len(id))
+	return true
+}
+
 // addMember adds a member and parks its join.
 func (t turn) addMember(token uint64, r *Join, id string) {
-	if pending := t.live.pendingJoin[id]; pending != nil {
-		t.alarms.off(pending)
-		delete(t.live.pendingJoin, id)
-	}
+	t.dropPending(id)
 	if len(t.live.members) == 0 {
 		t.live.protocolType = r.ProtocolType
 	}
@@ -179,12 +209,12 @@ func (t turn) addMember(token uint64, r *Join, id string) {
 
 // updateMember takes over what a member says in a new join.
 func (t turn) updateMember(member *member, r *Join) {
-	t.live.bytes -= member.bytes()
+	t.live.bytes.said(-member.bytes())
 	t.live.count(member, -1)
 	member.protocols = distinct(r.Protocols)
 	member.sessionTimeout, member.rebalanceTimeout = r.SessionTimeout, r.RebalanceTimeout
 	t.live.count(member, 1)
-	t.live.bytes += member.bytes()
+	t.live.bytes.said(member.bytes())
 }
 
 // replaceStatic gives the place of a static member to a new member id: its client was started anew.
@@ -199,7 +229,7 @@ func (t turn) replaceStatic(token uint64, r *Join, old *member, id string) {
 	delete(t.live.members, old.id)
 	t.live.members[id] = &renewed
 	t.live.static[r.InstanceID] = id
-	t.live.bytes += len(id) - len(old.id)
+	t.live.bytes.said(len(id) - len(old.id))
 	if t.live.isLeader(old.id) {
 		t.live.leader = id
 	}
@@ -237,5 +267,21 @@ func (t turn) replaceStatic(token uint64, r *Join, old *member, id string) {
 	}
 }
 
-// maxProtocols bounds the protocols of one join.
-const maxProtocols = 1000
+const (
+	// maxProtocols bounds the protocols of one join.
+	maxProtocols = 1000
+	// maxNameBytes bounds what a member's id begins with: its client's id, of which the rest is left out, or its instance id.
+	// The ids are in answers to all members, and those of old versions have room for 32,767 bytes.
+	maxNameBytes = 255
+)
+
+// cut returns the begin of a text, at most n bytes, without a part of a character at its end.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}

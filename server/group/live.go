@@ -24,8 +24,8 @@ type live struct {
 	protocolCount map[string]int    // how many members speak a protocol
 	awaitingJoin  int               // members whose join is parked
 	joinedAt      int               // counts members, for their order
-	bytes         int               // of all members
-	unstored      int               // own group records that are not replayed yet
+	bytes         ledger
+	unstored      int // own group records that are not replayed yet
 	join, sync    *alarm
 	delay         initialDelay
 }
@@ -54,12 +54,15 @@ type member struct {
 	session          *alarm
 }
 
-func newLive(id string, now time.Time) *live {
+// newLive returns an empty group whose bytes are counted in all.
+func newLive(id string, now time.Time, all *int) *live {
 	l := &live{
 		id: id, state: StateEmpty, previous: StateDead, since: now,
 		members: map[string]*member{}, static: map[string]string{}, pendingJoin: map[string]*alarm{},
 		pendingSync: map[string]bool{}, protocolCount: map[string]int{},
 	}
+	l.bytes.all = all
+	l.bytes.more(liveOverhead + len(id))
 	l.join, l.sync = newAlarm(alarmJoin, l, ""), newAlarm(alarmSync, l, "")
 	return l
 }
@@ -99,7 +102,8 @@ func (l *live) insert(m *member) {
 	l.joinedAt++
 	m.session = newAlarm(alarmSession, l, m.id)
 	l.members[m.id] = m
-	l.bytes += m.bytes()
+	l.bytes.said(m.bytes())
+	l.bytes.more(len(m.assignment))
 	if m.instanceID != "" {
 		l.static[m.instanceID] = m.id
 	}
@@ -212,6 +216,44 @@ func (m *member) matches(protocols []Protocol) bool {
 		return a.Name == b.Name && string(a.Metadata) == string(b.Metadata)
 	})
 }
+
+// assign gives a member its assignment, nil for none.
+func (l *live) assign(m *member, assignment []byte) {
+	l.bytes.more(len(assignment) - len(m.assignment))
+	m.assignment = assignment
+}
+
+// assigned returns the bytes of all assignments.
+func (l *live) assigned() int {
+	n := 0
+	for _, m := range l.members {
+		n += len(m.assignment)
+	}
+	return n
+}
+
+// A ledger counts the bytes that a live group holds, and those of all groups of the machine.
+type ledger struct {
+	members int // what members say of themselves
+	others  int // assignments, ids that were given out, the group itself
+	all     *int
+}
+
+func (b *ledger) said(n int) { b.members += n; *b.all += n }
+func (b *ledger) more(n int) { b.others += n; *b.all += n }
+
+// clear takes the group out of the count of all.
+func (b *ledger) clear() {
+	*b.all -= b.members + b.others
+	b.members, b.others = 0, 0
+}
+
+const (
+	// liveOverhead is counted for each live group beside its bytes: maps and alarms.
+	liveOverhead = 1024
+	// pendingOverhead is counted for each id that was given out.
+	pendingOverhead = 256
+)
 
 // memberOverhead is counted for each member beside its bytes, and for each of its protocols.
 const memberOverhead = 64

@@ -11,6 +11,7 @@ import (
 type Machine struct {
 	config Config
 	groups map[string]*entry
+	bytes  int // of all live groups
 
 	// The fields below are volatile and of use only while this machine leads.
 	leading bool
@@ -84,6 +85,7 @@ func (m *Machine) forget() {
 			t.answerJoin(member, &JoinResult{MemberID: member.id, Generation: NoGeneration}, ErrReset)
 			t.answerSync(member, &SyncResult{}, ErrReset)
 		}
+		e.live.bytes.clear()
 		e.live = nil
 		m.sweep(id, e)
 	}
@@ -148,7 +150,7 @@ func (m *Machine) ring(now time.Time, a *alarm) {
 	case alarmSession:
 		t.expireMember(a.member)
 	case alarmPending:
-		delete(a.live.pendingJoin, a.member)
+		t.dropPending(a.member)
 		t.completeIfAllJoined()
 		m.retire(a.live)
 	case alarmJoin:
@@ -203,14 +205,14 @@ func (m *Machine) findOrCreate(id string, now time.Time) (*live, error) {
 	if len(m.groups) >= m.config.MaxGroups {
 		return nil, ErrTooManyGroups
 	}
-	e := &entry{live: newLive(id, now)}
+	e := &entry{live: newLive(id, now, &m.bytes)}
 	m.groups[id] = e
 	return e.live, nil
 }
 
 // enliven makes the live form of a group.
 func (m *Machine) enliven(id string, e *entry, now time.Time) {
-	l := newLive(id, now)
+	l := newLive(id, now, &m.bytes)
 	e.live = l
 	if e.stored == nil {
 		return
@@ -240,6 +242,7 @@ func (m *Machine) retire(l *live) {
 		return
 	}
 	if e := m.groups[l.id]; e != nil && e.live == l {
+		l.bytes.clear()
 		e.live = nil
 		m.sweep(l.id, e)
 	}

@@ -159,9 +159,7 @@ func (m *Machine) deleteOffsets(r *OffsetDelete) (*CommitResult, error) {
 			forget = append(forget, f)
 		}
 	}
-	if len(forget) > 0 {
-		m.emit(appendForgetRecord(nil, r.Group, forget))
-	}
+	m.emit(forgetRecords(r.Group, forget)...)
 	return result, nil
 }
 
@@ -183,11 +181,11 @@ func (m *Machine) deleteGroup(r *Delete) error {
 // dismiss drops the live form of an empty group that is about to be deleted. Those who were
 // given a member id and have not joined yet will learn that nobody knows them.
 func (t turn) dismiss(e *entry) {
-	for id, pending := range t.live.pendingJoin {
-		t.alarms.off(pending)
-		delete(t.live.pendingJoin, id)
+	for id := range t.live.pendingJoin {
+		t.dropPending(id)
 	}
 	if t.live.unstored == 0 {
+		t.live.bytes.clear()
 		e.live = nil
 		t.sweep(t.live.id, e)
 	}
@@ -208,8 +206,32 @@ func (m *Machine) forgetPartitions(r *ForgetPartitions) {
 				forget = append(forget, f)
 			}
 		}
-		if len(forget) > 0 {
-			m.emit(appendForgetRecord(nil, id, forget))
+		m.emit(forgetRecords(id, forget)...)
+	}
+}
+
+// forgetTogether is how many offsets, or topics of them, one record forgets: a record must fit into an entry.
+const forgetTogether = 1000
+
+// forgetRecords returns records that forget offsets of a group.
+func forgetRecords(id string, topics []forgetTopic) (records [][]byte) {
+	var together []forgetTopic
+	size := 0
+	flush := func() {
+		if len(together) > 0 {
+			records = append(records, appendForgetRecord(nil, id, together))
+		}
+		together, size = nil, 0
+	}
+	for _, topic := range topics {
+		for some := range slices.Chunk(topic.partitions, forgetTogether) {
+			if size += len(some); size > forgetTogether {
+				flush()
+				size = len(some)
+			}
+			together = append(together, forgetTopic{name: topic.name, partitions: some})
 		}
 	}
+	flush()
+	return records
 }

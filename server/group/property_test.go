@@ -195,14 +195,18 @@ func (w *world) check() {
 	if diff := cmp.Diff(w.rows, rowsOf(w.t, imported)); diff != "" {
 		w.t.Fatalf("export and import: %s", diff)
 	}
-	parked := 0
+	parked, bytes := 0, 0
 	for id, e := range w.leader.groups {
 		if e.stored == nil && e.live == nil && len(e.offsets) == 0 {
 			w.t.Fatalf("nothing is left of group %s but its name", id)
 		}
 		if e.live != nil {
 			parked += w.checkLive(e.live)
+			bytes += e.live.bytes.members + e.live.bytes.others
 		}
+	}
+	if bytes != w.leader.bytes {
+		w.t.Fatalf("%d bytes of all groups, counted as %d", bytes, w.leader.bytes)
 	}
 	answers := 0
 	for _, e := range w.flight {
@@ -247,9 +251,16 @@ func (w *world) checkLive(l *live) (parked int) {
 			static[m.instanceID] = id
 		}
 	}
-	if awaiting != l.awaitingJoin || size != l.bytes || !maps.Equal(counts, l.protocolCount) || !maps.Equal(static, l.static) {
+	if awaiting != l.awaitingJoin || size != l.bytes.members || !maps.Equal(counts, l.protocolCount) || !maps.Equal(static, l.static) {
 		w.t.Fatalf("group %s: %d joins, %d bytes, protocols %v, static %v; it says %d, %d, %v, %v",
-			l.id, awaiting, size, counts, static, l.awaitingJoin, l.bytes, l.protocolCount, l.static)
+			l.id, awaiting, size, counts, static, l.awaitingJoin, l.bytes.members, l.protocolCount, l.static)
+	}
+	others := liveOverhead + len(l.id) + l.assigned()
+	for id := range l.pendingJoin {
+		others += pendingOverhead + len(id)
+	}
+	if others != l.bytes.others {
+		w.t.Fatalf("group %s holds %d bytes beside its members', counted as %d", l.id, others, l.bytes.others)
 	}
 	if len(l.members) > w.config.MaxMembers+1 {
 		w.t.Fatalf("%d members", len(l.members))

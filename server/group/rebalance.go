@@ -109,7 +109,8 @@ func (t turn) remove(member *member) {
 		delete(t.live.static, member.instanceID)
 	}
 	t.live.count(member, -1)
-	t.live.bytes -= member.bytes()
+	t.live.bytes.said(-member.bytes())
+	t.live.bytes.more(-len(member.assignment))
 	if t.live.isLeader(member.id) {
 		t.live.leader = ""
 		if rest := t.live.all(); len(rest) > 0 {
@@ -164,4 +165,4 @@ func (l *live) stored() *storedGroup {
 	return s
 }
 
-func (m *Machine) emit(entry []byte) { m.out.Records = append(m.out.Records, entry) }
+func (m *Machine) emit(entries ...[]byte) { m.out.Records = append(m.out.Records, entries...) }

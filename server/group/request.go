@@ -31,7 +31,8 @@ type Join struct {
 	Reason             string
 }
 
-// A Protocol is one way of assigning partitions that a member can speak, and what it says in it.
+// A Protocol is one way of assigning partitions that a member can speak, and what it says in it. The bytes are kept as long
+// as the member is there.
 type Protocol struct {
 	Name     string
 	Metadata []byte
@@ -68,7 +69,7 @@ type Sync struct {
 	Assignments  []Assignment
 }
 
-// An Assignment is what the leader gives to one member.
+// An Assignment is what the leader gives to one member. The bytes are kept until the next generation.
 type Assignment struct {
 	MemberID string
 	Data     []byte

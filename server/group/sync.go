@@ -62,15 +62,22 @@ func (m *Machine) speaker(groupID, memberID, instanceID string, now time.Time) (
 // assign takes the leader's assignments: the group is stable once they are stored.
 func (t turn) assign(assignments []Assignment) {
 	assigned := make(map[string][]byte, len(assignments))
-	size := t.live.bytes
+	size := 0
 	for _, a := range assignments {
 		if t.live.members[a.MemberID] != nil {
 			size += len(a.Data) - len(assigned[a.MemberID])
 			assigned[a.MemberID] = a.Data
 		}
 	}
-	if size > t.config.MaxGroupBytes {
-		t.propagate(nil, ErrGroupTooLarge)
+	var refusal error
+	switch {
+	case t.live.bytes.members+size > t.config.MaxGroupBytes:
+		refusal = ErrGroupTooLarge
+	case t.bytes+size-t.live.assigned() > t.config.MaxBytes:
+		refusal = ErrTooManyGroups
+	}
+	if refusal != nil {
+		t.propagate(nil, refusal)
 		t.prepareRebalance()
 		return
 	}
@@ -82,7 +89,7 @@ func (t turn) assign(assignments []Assignment) {
 // propagate gives members their assignments and answers the syncs that are parked.
 func (t turn) propagate(assigned map[string][]byte, err error) {
 	for _, member := range t.live.all() {
-		member.assignment = assigned[member.id]
+		t.live.assign(member, assigned[member.id])
 		result := &SyncResult{}
 		if err == nil {
 			result = t.live.syncResult(member)
@@ -162,9 +169,7 @@ func (t turn) leaveOne(leaver LeaveMember) error {
 		if id = t.live.static[leaver.InstanceID]; id == "" {
 			return ErrUnknownMember
 		}
-	case t.live.pendingJoin[id] != nil:
-		t.alarms.off(t.live.pendingJoin[id])
-		delete(t.live.pendingJoin, id)
+	case t.dropPending(id):
 		return nil
 	default:
 		if err := t.live.check(id, leaver.InstanceID); err != nil {

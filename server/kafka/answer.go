@@ -1,6 +1,9 @@
 package kafka
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
 
 // answerWriter appends values to an answer that is written by hand.
 type answerWriter struct {
@@ -33,12 +36,24 @@ func (w *answerWriter) nullArray() {
 }
 
 func (w *answerWriter) text(s string) {
+	s = cutText(s, maxStringBytes)
 	if w.flexible {
 		w.bytes = binary.AppendUvarint(w.bytes, uint64(len(s))+1)
 	} else {
 		w.int16(int16(len(s)))
 	}
 	w.bytes = append(w.bytes, s...)
+}
+
+// cutText returns the begin of a text, at most n bytes, without a part of a character at its end.
+func cutText(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 func (w *answerWriter) nullableText(s *string) {

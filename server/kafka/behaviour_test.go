@@ -22,6 +22,20 @@ func (w *walk) fetchVersion(version int16, name string, offset int64, change fun
 	return in
 }
 
+// Where topics may not be deleted, clients are told so in a code that their version knows.
+func TestDeletionDisabled(t *testing.T) {
+	address := node(t, func(c *server.Config) { c.BrokerConfigs = map[string]string{"delete.topic.enable": "false"} })
+	w := &walk{TB: t, conn: dialNode(t, address)}
+	w.topic("kept")
+	for version, want := range map[int16]int16{1: 42, 2: 42, 3: 73, 6: 73} {
+		in := kmsg.NewPtrDeleteTopicsRequest()
+		in.SetVersion(version)
+		in.TopicNames, in.Topics = []string{"kept"}, []kmsg.DeleteTopicsRequestTopic{{Topic: new("kept")}}
+		w.version = version
+		w.code("delete", ask(t, w.conn, in).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode, want)
+	}
+}
+
 // A fetch at the end waits, and what is produced meanwhile ends the wait.
 func TestFetchIsWokenByProduce(t *testing.T) {
 	address := node(t)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -142,6 +143,7 @@ func TestMetadataTellsWhichReplicasFollow(t *testing.T) {
 	}
 	metadata := kmsg.NewPtrMetadataRequest()
 	metadata.SetVersion(12)
+	describe := kmsg.NewPtrDescribeClusterRequest()
 	expect := func(id int32, inSync, offline []int32) {
 		t.Helper()
 		conn := dialNode(t, addresses[id])
@@ -149,6 +151,16 @@ func TestMetadataTellsWhichReplicasFollow(t *testing.T) {
 			out := ask(t, conn, metadata).(*kmsg.MetadataResponse)
 			if len(out.Topics) != 1 || len(out.Topics[0].Partitions) == 0 {
 				return fmt.Errorf("%+v", out)
+			}
+			var brokers, described []int32
+			for _, b := range out.Brokers {
+				brokers = append(brokers, b.NodeID)
+			}
+			for _, b := range ask(t, conn, describe).(*kmsg.DescribeClusterResponse).Brokers {
+				described = append(described, b.NodeID)
+			}
+			if !slices.Equal(brokers, inSync) || !slices.Equal(described, inSync) {
+				return fmt.Errorf("brokers %v, described as %v; wanted %v", brokers, described, inSync)
 			}
 			for _, p := range out.Topics[0].Partitions {
 				if !slices.Equal(p.Replicas, []int32{1, 2, 3}) || !slices.Equal(p.ISR, inSync) || !slices.Equal(p.OfflineReplicas, offline) {
@@ -165,6 +177,9 @@ func TestMetadataTellsWhichReplicasFollow(t *testing.T) {
 	}
 	expect(1, []int32{1, 3}, []int32{2})
 	expect(3, []int32{1, 3}, []int32{2})
+	if groups, err := kadm.NewClient(c).ListGroups(ctx); err != nil || len(groups) != 0 {
+		t.Errorf("groups of a cluster with a dead node: %v", err)
+	}
 }
 
 // What max.message.bytes may be, three nodes replicate: the largest batch is one number everywhere.

@@ -135,7 +135,7 @@ func (c *connection) request(size uint32) error {
 		return fmt.Errorf("key %d version %d is not served: %w", h.key, h.version, errMalformed)
 	case h.key == keyProduce && int(size) <= limits.ProduceBytes:
 		return c.produce(api, h)
-	case int(size) > limits.RequestBytes:
+	case int(size) > limits.largest(api):
 		return fmt.Errorf("request %s of %d bytes: %w", api.name, size, errMalformed)
 	}
 	return c.start(api, h)
@@ -158,9 +158,9 @@ func (c *connection) start(api *api, h header) error {
 	if err != nil {
 		return err
 	}
-	held, body, err := c.body()
-	if err != nil {
-		c.server.requests.give(held)
+	r := &request{header: h, connection: c, ctx: c.ctx}
+	if r.held, r.body, err = c.body(); err != nil {
+		r.release()
 		return fmt.Errorf("read %s: %w", api.name, err)
 	}
 	c.mu.Lock()
@@ -169,8 +169,9 @@ func (c *connection) start(api *api, h header) error {
 	began := time.Now()
 	// Ends by itself when the request is answered, or when the connection's context or socket ends.
 	c.workers.Go(func() {
-		r := &request{header: h, connection: c, ctx: c.ctx}
-		err := c.handle(api, r, body, held)
+		err := c.handle(api, r)
+		r.release()
+		c.server.answers.give(r.answer.held)
 		if c.ctx.Err() == nil { // else the client went away, which is nobody's error
 			api.metrics.Latency.Observe(time.Since(began))
 			if r.failed || err != nil {
@@ -209,10 +210,11 @@ func (c *connection) body() (held int64, body []byte, err error) {
 	return held, body, nil
 }
 
-// handle decodes and answers a request and gives back what it holds of the budget.
-func (c *connection) handle(api *api, r *request, body []byte, held int64) error {
-	defer func() { c.server.requests.give(held) }()
-	in := fields{rest: body[headerBytes:], flexible: r.version >= api.flexible}
+// handle decodes and answers a request.
+func (c *connection) handle(api *api, r *request) error {
+	flexible := r.version >= api.flexible
+	in := fields{rest: r.body[headerBytes:], flexible: flexible}
+	r.body = nil // so that nobody has it while the handler waits, unless the handler itself does
 	r.clientID = in.headerEnd()
 	if in.bad != nil {
 		return fmt.Errorf("header of %s version %d: %w", api.name, r.version, in.bad)
@@ -220,27 +222,30 @@ func (c *connection) handle(api *api, r *request, body []byte, held int64) error
 	if api.key == keyFetch {
 		return fetch(r, &in)
 	}
-	memory, err := scan(api.layout, in.rest, r.version, in.flexible)
+	memory, err := scan(api.layout, in.rest, r.version, flexible)
 	if err != nil {
 		return fmt.Errorf("%s version %d: %w", api.name, r.version, err)
 	}
-	if err := c.server.requests.take(c.ctx, int64(memory), c.server.limits.Wait); err != nil {
+	if err := r.hold(r.held + int64(memory)); err != nil {
 		return fmt.Errorf("%s version %d: %d bytes to decode it: %w", api.name, r.version, memory, err)
 	}
-	held += int64(memory)
 	decoded := kmsg.RequestForKey(api.key)
 	decoded.SetVersion(r.version)
 	if err := decoded.ReadFrom(in.rest); err != nil {
 		return fmt.Errorf("%s version %d: %w: %w", api.name, r.version, err, errMalformed)
 	}
+	in.rest = nil
 	answer := api.handle(r, decoded)
+	if r.answer.refusal != nil {
+		return fmt.Errorf("%s version %d: %w", api.name, r.version, r.answer.refusal)
+	}
 	if answer == nil {
 		return fmt.Errorf("%s version %d: %w", api.name, r.version, errMalformed)
 	}
 	if c.ctx.Err() != nil {
 		return net.ErrClosed
 	}
-	return c.answer(r.header, in.flexible && api.key != keyAPIVersions, answer)
+	return c.answer(r.header, flexible && api.key != keyAPIVersions, answer)
 }
 
 // refuseVersion answers an ApiVersions request of a version that is not served: with version 0, which every

@@ -36,6 +36,13 @@ func createTopics(r *request, in *kmsg.CreateTopicsRequest) kmsg.Response {
 		if err == nil {
 			created = result.Topics[i]
 		}
+		bytes := len(in.Topics[i].Topic)
+		for j := range created.Configs {
+			bytes += structBytes/2 + len(created.Configs[j].Name) + len(value(created.Configs[j].Value))
+		}
+		if !r.room(bytes) {
+			return nil
+		}
 		out.Topics = append(out.Topics, createdTopic(r, in.Topics[i].Topic, &created))
 	}
 	return out

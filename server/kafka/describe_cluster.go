@@ -4,7 +4,7 @@ import "github.com/twmb/franz-go/pkg/kmsg"
 
 // DescribeCluster (key 60), versions 0 and 1.
 //
-// Behaviour: the brokers, at the addresses of the listener through which the client came.
+// Behaviour: the brokers that this node or a leader reaches, at the addresses of the listener through which the client came.
 //
 // Versions: 1 can ask for controllers; there are none apart from the brokers.
 
@@ -18,7 +18,7 @@ func describeCluster(r *request, in *kmsg.DescribeClusterRequest) kmsg.Response 
 		out.ErrorCode, out.ErrorMessage = r.code(errControllers), message(errControllers)
 		return out
 	}
-	brokers := r.connection.endpoints()
+	brokers := r.connection.present(r.broker().Replicas(r.ctx))
 	for _, e := range brokers {
 		b := kmsg.NewDescribeClusterResponseBroker()
 		b.NodeID, b.Host, b.Port = e.node, e.host, e.port

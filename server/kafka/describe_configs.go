@@ -21,8 +21,16 @@ import (
 
 func describeConfigs(r *request, in *kmsg.DescribeConfigsRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.DescribeConfigsResponse)
+	type key struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	first := once[key]()
 	for i := range in.Resources {
 		resource := &in.Resources[i]
+		if !first(key{resource.ResourceType, resource.ResourceName}) {
+			continue
+		}
 		answer := kmsg.NewDescribeConfigsResponseResource()
 		answer.ResourceType, answer.ResourceName = resource.ResourceType, resource.ResourceName
 		entries, err := configEntries(r, resource)
@@ -30,6 +38,9 @@ func describeConfigs(r *request, in *kmsg.DescribeConfigsRequest) kmsg.Response 
 		answer.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
 		for j := range entries {
 			if len(resource.ConfigNames) == 0 || slices.Contains(resource.ConfigNames, entries[j].Name) {
+				if !r.room(configBytes(in, &entries[j])) {
+					return nil
+				}
 				answer.Configs = append(answer.Configs, describedConfig(in, &entries[j]))
 			}
 		}
@@ -61,6 +72,20 @@ func configEntries(r *request, in *kmsg.DescribeConfigsRequestResource) ([]meta.
 	default:
 		return nil, fmt.Errorf("%s: %w", in.ResourceType, errResourceType)
 	}
+}
+
+// configBytes returns about what a config takes in an answer.
+func configBytes(in *kmsg.DescribeConfigsRequest, entry *meta.ConfigEntry) int {
+	n := len(entry.Name) + len(value(entry.Value))
+	if in.IncludeDocumentation {
+		n += len(entry.Documentation)
+	}
+	if in.IncludeSynonyms {
+		for i := range entry.Synonyms {
+			n += structBytes/2 + len(entry.Synonyms[i].Name) + len(value(entry.Synonyms[i].Value))
+		}
+	}
+	return n
 }
 
 func describedConfig(in *kmsg.DescribeConfigsRequest, entry *meta.ConfigEntry) kmsg.DescribeConfigsResponseResourceConfig {

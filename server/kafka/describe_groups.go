@@ -14,7 +14,11 @@ import (
 
 func describeGroups(r *request, in *kmsg.DescribeGroupsRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.DescribeGroupsResponse)
+	first := once[string]()
 	for _, id := range in.Groups {
+		if !first(id) {
+			continue
+		}
 		g := kmsg.NewDescribeGroupsResponseGroup()
 		g.Group = id
 		g.Members = []kmsg.DescribeGroupsResponseGroupMember{}
@@ -23,6 +27,9 @@ func describeGroups(r *request, in *kmsg.DescribeGroupsRequest) kmsg.Response {
 		if description, ok := response.(*group.Description); ok && description != nil && err == nil {
 			g.State, g.ProtocolType, g.Protocol = description.State.String(), description.ProtocolType, description.Protocol
 			for i := range description.Members {
+				if m := &description.Members[i]; !r.room(len(m.ID) + len(m.InstanceID) + len(m.ClientID) + len(m.ClientHost) + len(m.Metadata) + len(m.Assignment)) {
+					return nil
+				}
 				g.Members = append(g.Members, describedMember(&description.Members[i]))
 			}
 			if in.IncludeAuthorizedOperations {

@@ -24,6 +24,7 @@ type api struct {
 	name     string // as the metrics call it
 	min, max int16  // versions, as ApiVersions tells them
 	flexible int16  // the first flexible version
+	large    bool   // may be as large as Limits.RequestBytes
 	layout   []field
 	handle   handler
 	metrics  *metrics.KafkaRequest // set by serve
@@ -50,17 +51,17 @@ var table = []api{
 	{key: 16, name: "list_groups", min: 0, max: 5, flexible: 3, layout: listGroupsLayout(), handle: on(listGroups)},
 	{key: 17, name: "sasl_handshake", min: 0, max: 1, flexible: never, layout: saslHandshakeLayout(), handle: on(saslHandshake)},
 	{key: 18, name: "api_versions", min: 0, max: 4, flexible: 3, layout: apiVersionsLayout(), handle: on(apiVersions)},
-	{key: 19, name: "create_topics", min: 2, max: 7, flexible: 5, layout: createTopicsLayout(), handle: on(createTopics)},
+	{key: 19, name: "create_topics", min: 2, max: 7, flexible: 5, large: true, layout: createTopicsLayout(), handle: on(createTopics)},
 	{key: 20, name: "delete_topics", min: 1, max: 6, flexible: 4, layout: deleteTopicsLayout(), handle: on(deleteTopics)},
 	{key: 21, name: "delete_records", min: 0, max: 2, flexible: 2, layout: deleteRecordsLayout(), handle: on(deleteRecords)},
 	{key: 22, name: "init_producer_id", min: 0, max: 5, flexible: 2, layout: initProducerIDLayout(), handle: on(initProducerID)},
 	{key: 23, name: "offset_for_leader_epoch", min: 2, max: 4, flexible: 4, layout: offsetForLeaderEpochLayout(), handle: on(offsetForLeaderEpoch)},
 	{key: 32, name: "describe_configs", min: 1, max: 4, flexible: 4, layout: describeConfigsLayout(), handle: on(describeConfigs)},
-	{key: 33, name: "alter_configs", min: 0, max: 2, flexible: 2, layout: alterConfigsLayout(), handle: on(alterConfigs)},
+	{key: 33, name: "alter_configs", min: 0, max: 2, flexible: 2, large: true, layout: alterConfigsLayout(), handle: on(alterConfigs)},
 	{key: 36, name: "sasl_authenticate", min: 0, max: 2, flexible: 2, layout: saslAuthenticateLayout(), handle: on(saslAuthenticate)},
 	{key: 37, name: "create_partitions", min: 0, max: 3, flexible: 2, layout: createPartitionsLayout(), handle: on(createPartitions)},
 	{key: 42, name: "delete_groups", min: 0, max: 2, flexible: 2, layout: deleteGroupsLayout(), handle: on(deleteGroups)},
-	{key: 44, name: "incremental_alter_configs", min: 0, max: 1, flexible: 1, layout: incrementalAlterConfigsLayout(), handle: on(incrementalAlterConfigs)},
+	{key: 44, name: "incremental_alter_configs", min: 0, max: 1, flexible: 1, large: true, layout: incrementalAlterConfigsLayout(), handle: on(incrementalAlterConfigs)},
 	{key: 47, name: "offset_delete", min: 0, max: 0, flexible: never, layout: offsetDeleteLayout(), handle: on(offsetDelete)},
 	{key: 60, name: "describe_cluster", min: 0, max: 1, flexible: 0, layout: describeClusterLayout(), handle: on(describeCluster)},
 }
@@ -103,9 +104,33 @@ type request struct {
 	connection *connection
 	ctx        context.Context // ends with the connection
 	failed     bool            // the answer carries an error code
+	body       []byte          // until it is decoded
+	held       int64           // of the server's budget
+	answer     answerRoom
 }
 
 func (r *request) broker() *broker.Broker { return r.connection.server.config.Broker }
+
+// hold makes bytes what the request holds of the server's budget, waiting for what it has not got yet.
+func (r *request) hold(bytes int64) error {
+	s := r.connection.server
+	if more := bytes - r.held; more > 0 {
+		if err := s.requests.take(r.ctx, more, s.limits.Wait); err != nil {
+			return err
+		}
+	} else {
+		s.requests.give(-more)
+	}
+	r.held = bytes
+	return nil
+}
+
+// release gives back what the request holds of the server's budget. A handler that is going to wait for others calls it
+// once it has let go of what was read and decoded, so that those who wait do not keep out those who work.
+func (r *request) release() {
+	r.connection.server.requests.give(r.held)
+	r.held = 0
+}
 
 // code returns the error code for err and remembers that there was one.
 func (r *request) code(err error) int16 { return r.remember(err, errorCode(err)) }
@@ -124,12 +149,15 @@ func (r *request) remember(err error, code int16) int16 {
 	return code
 }
 
+// maxMessageBytes bounds the texts of errors, which may quote what the client said.
+const maxMessageBytes = 1024
+
 // message returns the text that goes with err, nil for none.
 func message(err error) *string {
 	if err == nil {
 		return nil
 	}
-	return new(err.Error())
+	return new(cutText(err.Error(), maxMessageBytes))
 }
 
 const (

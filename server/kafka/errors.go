@@ -16,6 +16,7 @@ import (
 var (
 	errReplicaOnly       = errors.New("replicas do not speak this protocol here: the request's replica id must be -1")
 	errNoTransactions    = errors.New("transactions are not served")
+	errEmptyTransaction  = errors.New("a transactional id must not be empty")
 	errNoShareGroups     = errors.New("share groups are not served")
 	errResourceType      = errors.New("configs of this resource type are not served")
 	errOtherBroker       = errors.New("ask the broker itself for its configs")
@@ -26,6 +27,7 @@ var (
 	errMechanism         = errors.New("no SASL mechanism is enabled")
 	errNotAuthenticating = errors.New("no SASL handshake succeeded before")
 	errSoftwareName      = errors.New("client software name or version has characters that are not allowed")
+	errNameOrID          = errors.New("a topic is named either by its name or by its id")
 	errTimestampKind     = errors.New("special timestamp is not known")
 )
 
@@ -40,6 +42,7 @@ var codes = []struct {
 
 	{errReplicaOnly, kerr.ClusterAuthorizationFailed},
 	{errNoTransactions, kerr.UnsupportedVersion},
+	{errEmptyTransaction, kerr.InvalidRequest},
 	{errNoShareGroups, kerr.UnsupportedVersion},
 	{errResourceType, kerr.InvalidRequest},
 	{errOtherBroker, kerr.InvalidRequest},
@@ -50,6 +53,7 @@ var codes = []struct {
 	{errMechanism, kerr.UnsupportedSaslMechanism},
 	{errNotAuthenticating, kerr.IllegalSaslState},
 	{errSoftwareName, kerr.InvalidRequest},
+	{errNameOrID, kerr.InvalidRequest},
 	{errTimestampKind, kerr.UnsupportedVersion},
 
 	{broker.ErrUnknownTopicOrPartition, kerr.UnknownTopicOrPartition},
@@ -88,6 +92,7 @@ var codes = []struct {
 	{meta.ErrPolicyViolation, kerr.PolicyViolation},
 	{meta.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
 	{meta.ErrUnknownTopicID, kerr.UnknownTopicID},
+	{meta.ErrDeletionDisabled, kerr.TopicDeletionDisabled},
 	{meta.ErrUnknownBroker, kerr.InvalidRequest},
 
 	{group.ErrUnknownMember, kerr.UnknownMemberID},

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -13,7 +14,7 @@ import (
 // Fetch (key 1), versions 4 to 17.
 //
 // Behaviour: whole batches, the first of which contains the offset asked for. Waits until min bytes are there, at most max
-// wait, woken by the broker. Max bytes are honoured, the limit AnswerBytes too, but one batch is given however large. Sessions are not kept:
+// wait and five minutes, woken by the broker. Max bytes are honoured, the limit AnswerBytes too, but one batch is given however large. Sessions are not kept:
 // the session id is always 0, which clients take for a full answer each time. There are no transactions, so the last
 // stable offset is the high watermark and nothing is aborted. Fields of replicas are refused.
 //
@@ -51,8 +52,13 @@ type wantedPartition struct {
 func fetch(r *request, in *fields) error {
 	f := &fetching{request: r, replica: -1}
 	f.decode(in)
+	in.end()
 	if in.bad != nil {
 		return fmt.Errorf("fetch version %d: %w", r.version, in.bad)
+	}
+	in.rest = nil // it may wait for long, and what it waits for is in f
+	if err := r.hold(f.memory()); err != nil {
+		return fmt.Errorf("fetch version %d: %d bytes to decode it: %w", r.version, f.memory(), err)
 	}
 	f.resolve(r.connection.server.limits.AnswerBytes)
 	var refusal error
@@ -68,10 +74,12 @@ func fetch(r *request, in *fields) error {
 		}
 		return f.answer(&broker.FetchResult{}, refusal)
 	}
-	result, held, err := f.read()
+	memory := &fetchMemory{budget: r.connection.server.answers, total: r.connection.server.limits.TotalAnswers}
+	f.wanted.Memory = memory
+	result, err := f.read(memory)
 	defer func() {
 		result.Release()
-		r.connection.server.answers.give(held)
+		memory.GiveBack()
 	}()
 	if err != nil {
 		return err
@@ -79,36 +87,76 @@ func fetch(r *request, in *fields) error {
 	return f.answer(result, nil)
 }
 
-// read asks the broker, and takes the bytes of the result from the budget of answers. When they are not to be had at
-// once, the result is given up while waiting and the batches are fetched again.
-func (f *fetching) read() (result *broker.FetchResult, held int64, err error) {
-	result = &broker.FetchResult{}
+// memory returns about how many bytes the decoded request takes, and its answer without batches.
+func (f *fetching) memory() int64 {
+	const perTopic, perPartition = 128, 256
+	return int64(len(f.topics)*perTopic + f.count*perPartition)
+}
+
+// read asks the broker, whose reading takes its memory from the budget of answers. When there is none for anything, it waits
+// for some and asks again.
+func (f *fetching) read(memory *fetchMemory) (*broker.FetchResult, error) {
 	if len(f.wanted.Partitions) == 0 {
-		return result, 0, nil
+		return &broker.FetchResult{}, nil
 	}
 	server := f.request.connection.server
 	for {
-		result = f.request.broker().Fetch(f.request.ctx, &f.wanted)
+		memory.short = 0
+		result := f.request.broker().Fetch(f.request.ctx, &f.wanted)
 		if f.request.ctx.Err() != nil {
-			return result, held, net.ErrClosed
+			return result, net.ErrClosed
 		}
-		bytes := int64(0)
-		for i := range result.Partitions {
-			bytes += int64(result.Partitions[i].Bytes())
-		}
-		if bytes <= held || server.answers.try(bytes-held) {
-			return result, max(bytes, held), nil
+		if memory.short == 0 || memory.used > 0 {
+			return result, nil
 		}
 		result.Release()
-		result = &broker.FetchResult{}
-		server.answers.give(held)
-		wanted := min(bytes, server.limits.TotalAnswers)
-		if err := server.answers.take(f.request.ctx, wanted, server.limits.Wait); err != nil {
-			return result, 0, fmt.Errorf("%d bytes for a fetch answer: %w", bytes, err)
+		if err := memory.wait(f.request.ctx, server.limits.Wait); err != nil {
+			return &broker.FetchResult{}, fmt.Errorf("%d bytes for a fetch answer: %w", memory.short, err)
 		}
-		held = wanted
-		f.wanted.MaxWait, f.wanted.MaxBytes = 0, int(wanted)
+		f.wanted.MaxWait = 0
 	}
+}
+
+// fetchMemory is what one Fetch has of the budget of answers. It implements broker.FetchMemory.
+type fetchMemory struct {
+	budget *budget
+	total  int64 // of the budget
+	held   int64
+	used   int64 // of held
+	short  int64 // what was asked for in vain; zero: nothing was
+}
+
+// Take implements broker.FetchMemory. It does not wait.
+func (m *fetchMemory) Take(bytes int) bool {
+	wanted := m.used + int64(bytes)
+	if m.used == 0 {
+		wanted = min(wanted, m.total) // one batch is given however large
+	}
+	if more := wanted - m.held; more > 0 {
+		if !m.budget.try(more) {
+			m.short = wanted - m.used
+			return false
+		}
+		m.held = wanted
+	}
+	m.used = wanted
+	return true
+}
+
+// GiveBack implements broker.FetchMemory.
+func (m *fetchMemory) GiveBack() {
+	m.budget.give(m.held)
+	m.held, m.used = 0, 0
+}
+
+// wait waits for what was asked for in vain, holding nothing.
+func (m *fetchMemory) wait(ctx context.Context, patience time.Duration) error {
+	m.GiveBack()
+	if err := m.budget.take(ctx, m.short, patience); err != nil {
+		return err
+	}
+	m.held = m.short
+	return nil
 }
 
 // decode reads the request and finds its partitions.
@@ -117,7 +165,8 @@ func (f *fetching) decode(in *fields) {
 	if version <= 14 {
 		f.replica = in.int32()
 	}
-	f.wanted.MaxWait = time.Duration(max(in.int32(), 0)) * time.Millisecond
+	// A client that has sent another request by then is not noticed leaving before this one is answered.
+	f.wanted.MaxWait = min(time.Duration(max(in.int32(), 0))*time.Millisecond, mostTimeout)
 	f.wanted.MinBytes = int(max(in.int32(), 0))
 	f.wanted.MaxBytes = int(max(in.int32(), 0))
 	f.isolation = in.int8()

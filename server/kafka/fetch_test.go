@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -67,6 +68,18 @@ func checkFetchTopic(t *testing.T, version int16, in *kmsg.FetchRequestTopic, go
 		}
 		if p.Partition != q.index || p.FetchOffset != q.offset || max(p.PartitionMaxBytes, 0) != q.maxBytes || epoch != q.leaderEpoch {
 			t.Fatalf("version %d: %+v from %+v", version, q, p)
+		}
+	}
+}
+
+// TestFetchWaitHasAnEnd: nobody makes the server wait for weeks.
+func TestFetchWaitHasAnEnd(t *testing.T) {
+	for said, want := range map[int32]time.Duration{1<<31 - 1: mostTimeout, 300_001: mostTimeout, 500: 500 * time.Millisecond, -1: 0} {
+		in := kmsg.NewPtrFetchRequest()
+		in.SetVersion(11)
+		in.MaxWaitMillis = said
+		if f, err := decodeFetch(11, in.AppendTo(nil)); err != nil || f.wanted.MaxWait != want {
+			t.Errorf("max wait of %d ms: %v, %v", said, f.wanted.MaxWait, err)
 		}
 	}
 }
@@ -182,4 +195,25 @@ func FuzzFetch(f *testing.F) {
 			checkFetchTopic(t, version, &in.Topics[i], &got.topics[i])
 		}
 	})
+}
+
+// TestFetchMemory: what a fetch reads is taken from the budget before, and what it has waited for is its own.
+func TestFetchMemory(t *testing.T) {
+	b := newBudget(1000)
+	m := &fetchMemory{budget: b, total: 1000}
+	if !m.Take(300) || !m.Take(300) || b.left != 400 {
+		t.Errorf("%d bytes are left of 1000 less twice 300", b.left)
+	}
+	if m.Take(500) || m.short != 500 || b.left != 400 {
+		t.Errorf("500 of 400 bytes were taken, %d are missing", m.short)
+	}
+	if err := m.wait(t.Context(), time.Second); err != nil || b.left != 500 || !m.Take(500) || b.left != 500 {
+		t.Errorf("%d bytes are left beside 500 that were waited for: %v", b.left, err)
+	}
+	if m.GiveBack(); !m.Take(5000) || b.left != 0 { // a batch that is larger than all
+		t.Errorf("%d bytes are left", b.left)
+	}
+	if m.GiveBack(); b.left != 1000 {
+		t.Errorf("%d bytes of 1000 came back", b.left)
+	}
 }

@@ -141,6 +141,13 @@ func (f *fields) tags(visit func(tag uint32, value []byte)) {
 	}
 }
 
+// end checks that hardly anything is left.
+func (f *fields) end() {
+	if f.bad == nil && len(f.rest) > maxTrailing {
+		f.fail("%d bytes after the last field", len(f.rest))
+	}
+}
+
 // header is what precedes a request's body.
 type header struct {
 	key         int16

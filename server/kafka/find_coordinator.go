@@ -22,7 +22,11 @@ func findCoordinator(r *request, in *kmsg.FindCoordinatorRequest) kmsg.Response 
 		out.NodeID, out.Host, out.Port = e.node, e.host, e.port
 		return out
 	}
+	first := once[string]()
 	for _, key := range in.CoordinatorKeys {
+		if !first(key) {
+			continue
+		}
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
 		e, err := coordinator(r, in.CoordinatorType, key)
 		c.Key, c.ErrorCode, c.ErrorMessage = key, r.code(err), message(err)

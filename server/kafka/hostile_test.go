@@ -63,6 +63,41 @@ func TestBombsAreRefused(t *testing.T) {
 	w.code("a good batch", out.Topics[0].Partitions[0].ErrorCode, 0)
 }
 
+// TestRepetitionsAreAnsweredOnce: a name takes a few bytes in a request, what is told of it may take thousands in the answer.
+func TestRepetitionsAreAnsweredOnce(t *testing.T) {
+	w := &walk{TB: t, conn: dialNode(t, node(t)), version: 9}
+	w.topic("repeated")
+	const times = 5000
+	configs := kmsg.NewPtrDescribeConfigsRequest()
+	configs.SetVersion(4)
+	topics := kmsg.NewPtrMetadataRequest()
+	topics.SetVersion(9)
+	groups := kmsg.NewPtrDescribeGroupsRequest()
+	groups.SetVersion(5)
+	offsets := kmsg.NewPtrOffsetFetchRequest()
+	offsets.SetVersion(8)
+	coordinators := kmsg.NewPtrFindCoordinatorRequest()
+	coordinators.SetVersion(4)
+	for range times {
+		configs.Resources = append(configs.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "repeated"})
+		topics.Topics = append(topics.Topics, kmsg.MetadataRequestTopic{Topic: new("repeated")})
+		groups.Groups = append(groups.Groups, "g")
+		offsets.Groups = append(offsets.Groups, kmsg.OffsetFetchRequestGroup{Group: "g"})
+		coordinators.CoordinatorKeys = append(coordinators.CoordinatorKeys, "g")
+	}
+	for what, n := range map[string]int{
+		"configs":      len(ask(t, w.conn, configs).(*kmsg.DescribeConfigsResponse).Resources),
+		"topics":       len(ask(t, w.conn, topics).(*kmsg.MetadataResponse).Topics),
+		"groups":       len(ask(t, w.conn, groups).(*kmsg.DescribeGroupsResponse).Groups),
+		"offsets":      len(ask(t, w.conn, offsets).(*kmsg.OffsetFetchResponse).Groups),
+		"coordinators": len(ask(t, w.conn, coordinators).(*kmsg.FindCoordinatorResponse).Coordinators),
+	} {
+		if n != 1 {
+			t.Errorf("%s: %d answers to a name that is asked for %d times", what, n, times)
+		}
+	}
+}
+
 func TestHostileBatches(t *testing.T) {
 	address := node(t)
 	w := &walk{TB: t, conn: dialNode(t, address), version: 9}

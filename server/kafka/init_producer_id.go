@@ -21,7 +21,7 @@ func initProducerID(r *request, in *kmsg.InitProducerIDRequest) kmsg.Response {
 	transactionalID := ""
 	if in.TransactionalID != nil {
 		if *in.TransactionalID == "" {
-			out.ErrorCode = r.code(errNoTransactions)
+			out.ErrorCode = r.code(errEmptyTransaction)
 			return out
 		}
 		transactionalID = *in.TransactionalID

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"net"
 	"time"
 
@@ -19,26 +20,7 @@ import (
 
 func joinGroup(r *request, in *kmsg.JoinGroupRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.JoinGroupResponse)
-	join := &group.Join{
-		Group:              in.Group,
-		MemberID:           in.MemberID,
-		InstanceID:         value(in.InstanceID),
-		ClientID:           r.clientID,
-		ClientHost:         r.connection.remoteHost(),
-		ProtocolType:       in.ProtocolType,
-		SessionTimeout:     milliseconds(in.SessionTimeoutMillis),
-		RebalanceTimeout:   milliseconds(in.RebalanceTimeoutMillis),
-		RequireKnownMember: in.Version >= 4,
-		CanSkipAssignment:  in.Version >= 9,
-		Reason:             value(in.Reason),
-	}
-	if in.Version < 1 {
-		join.RebalanceTimeout = join.SessionTimeout
-	}
-	for _, p := range in.Protocols {
-		join.Protocols = append(join.Protocols, group.Protocol{Name: p.Name, Metadata: p.Metadata})
-	}
-	response, err := r.broker().Group(r.ctx, in.Group, join)
+	response, err := r.broker().Group(r.ctx, in.Group, joinOf(r, in))
 	out.Generation = group.NoGeneration
 	out.ErrorCode = r.groupCode(err)
 	out.MemberID = in.MemberID
@@ -61,6 +43,33 @@ func joinGroup(r *request, in *kmsg.JoinGroupRequest) kmsg.Response {
 		out.Members = append(out.Members, member)
 	}
 	return out
+}
+
+// joinOf makes the broker's request. The metadata is copied: kmsg leaves it in the request's body, all of which would
+// stay in memory for as long as the group keeps a few bytes of it. The request lets go of it, since the answer may take minutes.
+func joinOf(r *request, in *kmsg.JoinGroupRequest) *group.Join {
+	join := &group.Join{
+		Group:              in.Group,
+		MemberID:           in.MemberID,
+		InstanceID:         value(in.InstanceID),
+		ClientID:           r.clientID,
+		ClientHost:         r.connection.remoteHost(),
+		ProtocolType:       in.ProtocolType,
+		SessionTimeout:     milliseconds(in.SessionTimeoutMillis),
+		RebalanceTimeout:   milliseconds(in.RebalanceTimeoutMillis),
+		RequireKnownMember: in.Version >= 4,
+		CanSkipAssignment:  in.Version >= 9,
+		Reason:             value(in.Reason),
+	}
+	if in.Version < 1 {
+		join.RebalanceTimeout = join.SessionTimeout
+	}
+	for _, p := range in.Protocols {
+		join.Protocols = append(join.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)})
+	}
+	in.Protocols = nil
+	r.release()
+	return join
 }
 
 func milliseconds(n int32) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -23,6 +23,7 @@ type field struct {
 	nullableFrom int16 // the first version in which it may be null
 	bytes        int   // of a fixed field
 	element      []field
+	many         bool // an array of more than maxNames: of members, whose number has a limit of its own
 }
 
 // The constructors of fields. Names in the layouts are comments: only kmsg needs them.
@@ -45,6 +46,7 @@ func plain(element field) field {
 
 func (f field) from(version int16) field     { f.first = version; return f }
 func (f field) until(version int16) field    { f.last = version; return f }
+func (f field) ofMembers() field             { f.many = true; return f }
 func (f field) nullable(version int16) field { f.nullableFrom = version; return f }
 
 // isPlain tells an array of plain values from one of structures.

@@ -110,7 +110,7 @@ func leaveGroupLayout() []field {
 			text(),                 // member id
 			nullableText(),         // instance id
 			nullableText().from(5), // reason
-		).from(3),
+		).from(3).ofMembers(),
 	}
 }
 
@@ -125,7 +125,7 @@ func syncGroupLayout() []field {
 		array( // assignments
 			text(), // member id
 			blob(), // assignment
-		),
+		).ofMembers(),
 	}
 }
 

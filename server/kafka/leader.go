@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stela-db/stela/log/record"
+	"github.com/stela-db/stela/server/broker"
 	"github.com/stela-db/stela/server/meta"
 )
 
@@ -49,6 +50,13 @@ func (c *connection) endpoints() []endpoint {
 		out[at] = c.self("")
 	}
 	return out
+}
+
+// present returns the endpoints of the brokers that are there, as Kafka does: tools ask every broker that they are told of
+// and fail when one does not answer.
+func (c *connection) present(replicas *broker.Replicas) []endpoint {
+	absent := replicas.Absent()
+	return slices.DeleteFunc(c.endpoints(), func(e endpoint) bool { return slices.Contains(absent, e.node) })
 }
 
 // self returns this node's endpoint: what the listener advertises, else the address that the client reached.

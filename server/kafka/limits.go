@@ -7,7 +7,7 @@ import "time"
 type Limits struct {
 	Connections  int           // open at once; default 10,000
 	PerAddress   int           // open at once from one IP address but loopback; default 0: no limit of its own
-	RequestBytes int           // of one request; default 32 MiB
+	RequestBytes int           // of one request that creates topics or alters configs, of others at most 10 MiB; default 32 MiB
 	ProduceBytes int           // of one Produce request, whose batches are not held together; default 64 MiB
 	AnswerBytes  int           // of batches in one Fetch answer; default 16 MiB
 	InFlight     int           // Produce requests of one connection that are not answered yet; default 64
@@ -54,7 +54,20 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// largest returns the size of the largest request of a key but Produce.
+func (l *Limits) largest(api *api) int {
+	if api.large {
+		return l.RequestBytes
+	}
+	return min(l.RequestBytes, otherBytes)
+}
+
 const (
+	// otherBytes bounds requests that neither produce nor create nor alter: as much as the assignments of a group may take,
+	// and something around them.
+	otherBytes = 10 << 20
+	// maxTrailing bounds what may follow the last field of a request. Nothing should, and whatever does is held for nothing.
+	maxTrailing = 64
 	// readStep and writeStep are the pieces for which Read and Write are granted.
 	readStep  = 256 << 10
 	writeStep = 1 << 20
@@ -69,6 +82,8 @@ const (
 	memoryMost   = 64 << 20
 	// maxPartitions bounds the partitions of one Produce or Fetch request, and its topics, which may have none.
 	maxPartitions = 100_000
+	// maxNames bounds the topics, groups or resources of any other request, whose elements are at most maxPartitions in all.
+	maxNames = 10_000
 	// handOver is how many bytes of batches are collected before they go to the broker.
 	handOver = 1 << 20
 )

@@ -34,6 +34,9 @@ func listGroups(r *request, in *kmsg.ListGroupsRequest) kmsg.Response {
 		return out
 	}
 	for _, listed := range listing.Groups {
+		if !r.room(len(listed.Group) + len(listed.ProtocolType)) {
+			return nil
+		}
 		g := kmsg.NewListGroupsResponseGroup()
 		g.Group, g.ProtocolType, g.GroupState, g.GroupType = listed.Group, listed.ProtocolType, listed.State.String(), typeClassic
 		out.Groups = append(out.Groups, g)

@@ -14,7 +14,8 @@ import (
 
 // Metadata (key 3), versions 0 to 12.
 //
-// Behaviour: brokers have the addresses of the listener through which the client came. Topics that do not exist are created when the
+// Behaviour: brokers are those that this node or a leader reaches; they have the addresses of the listener through which the client
+// came. Topics that do not exist are created when the
 // request allows it and the broker does; versions 0 to 3 cannot say and allow it. A partition without a leader is
 // LEADER_NOT_AVAILABLE. The controller is always among the brokers. Replicas in sync are what the partition's leader said no
 // more than a second ago: those that are connected with it and had all it had within ten seconds. Offline are those
@@ -38,7 +39,8 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	r.broker().AwaitMetadata(ctx)
 	cancel()
 	out := in.ResponseKind().(*kmsg.MetadataResponse)
-	brokers := r.connection.endpoints()
+	replicas := r.broker().Replicas(r.ctx)
+	brokers := r.connection.present(replicas)
 	for _, e := range brokers {
 		b := kmsg.NewMetadataResponseBroker()
 		b.NodeID, b.Host, b.Port = e.node, e.host, e.port
@@ -54,15 +56,29 @@ func metadata(r *request, in *kmsg.MetadataRequest) kmsg.Response {
 	if in.IncludeClusterAuthorizedOperations {
 		out.AuthorizedOperations = clusterOperations
 	}
-	m := metadataAnswer{request: r, in: in, brokers: brokers, replicas: r.broker().Replicas(r.ctx)}
+	m := metadataAnswer{request: r, in: in, brokers: brokers, replicas: replicas}
 	if in.Topics == nil || in.Version == 0 && len(in.Topics) == 0 {
 		for topic := range r.broker().View().Topics() {
+			if !m.room(topic) {
+				return nil
+			}
 			out.Topics = append(out.Topics, m.topic(topic))
 		}
 		return out
 	}
+	type key struct {
+		name string
+		id   [16]byte
+	}
+	first := once[key]()
 	for i := range in.Topics {
-		out.Topics = append(out.Topics, m.wanted(&in.Topics[i]))
+		t := &in.Topics[i]
+		if !first(key{value(t.Topic), t.TopicID}) {
+			continue
+		}
+		if out.Topics = append(out.Topics, m.wanted(t)); r.answer.refusal != nil {
+			return nil
+		}
 	}
 	return out
 }
@@ -79,7 +95,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 	b := m.request.broker()
 	if in.TopicID != [16]byte{} {
 		if topic := b.View().TopicByID(record.TopicID(in.TopicID)); topic != nil {
-			return m.topic(topic)
+			return m.known(topic)
 		}
 		return m.refused(in, b.Unknown(meta.ErrUnknownTopicID))
 	}
@@ -87,7 +103,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 		return m.refused(in, meta.ErrInvalidTopic)
 	}
 	if topic := b.View().TopicByName(*in.Topic); topic != nil {
-		return m.topic(topic)
+		return m.known(topic)
 	}
 	if err := meta.CheckTopicName(*in.Topic); err != nil {
 		return m.refused(in, err)
@@ -98,7 +114,7 @@ func (m *metadataAnswer) wanted(in *kmsg.MetadataRequestTopic) kmsg.MetadataResp
 	}
 	topic, err := b.AutoCreate(m.request.ctx, *in.Topic)
 	if err == nil {
-		return m.topic(topic)
+		return m.known(topic)
 	}
 	switch {
 	case errors.Is(err, broker.ErrUnknownTopicOrPartition) || errors.Is(err, meta.ErrInvalidTopic):
@@ -120,6 +136,20 @@ func (m *metadataAnswer) refused(in *kmsg.MetadataRequestTopic, err error) kmsg.
 	}
 	t.Partitions = []kmsg.MetadataResponseTopicPartition{}
 	return t
+}
+
+// known is topic, or nothing when there is no memory for it.
+func (m *metadataAnswer) known(topic *meta.Topic) kmsg.MetadataResponseTopic {
+	if !m.room(topic) {
+		return kmsg.MetadataResponseTopic{}
+	}
+	return m.topic(topic)
+}
+
+// room takes memory for what is told of a topic.
+func (m *metadataAnswer) room(topic *meta.Topic) bool {
+	const perPartition, perNode = 40, 12
+	return m.request.room(len(topic.Name) + len(topic.Partitions)*(structBytes+perPartition+len(m.brokers)*perNode)/2)
 }
 
 func (m *metadataAnswer) topic(topic *meta.Topic) kmsg.MetadataResponseTopic {

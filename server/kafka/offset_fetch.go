@@ -18,8 +18,14 @@ func offsetFetch(r *request, in *kmsg.OffsetFetchRequest) kmsg.Response {
 	out := in.ResponseKind().(*kmsg.OffsetFetchResponse)
 	const asksForMany, answersGroupError = 8, 2
 	if in.Version >= asksForMany {
+		first := once[string]()
 		for i := range in.Groups {
-			out.Groups = append(out.Groups, fetchedGroup(r, &in.Groups[i]))
+			if !first(in.Groups[i].Group) {
+				continue
+			}
+			if out.Groups = append(out.Groups, fetchedGroup(r, &in.Groups[i])); r.answer.refusal != nil {
+				return nil
+			}
 		}
 		return out
 	}
@@ -33,6 +39,9 @@ func offsetFetch(r *request, in *kmsg.OffsetFetchRequest) kmsg.Response {
 	out.Topics = []kmsg.OffsetFetchResponseTopic{}
 	if err != nil && in.Version < answersGroupError {
 		results = noOffsets(fetch)
+	}
+	if !r.room(offsetBytes(results)) {
+		return nil
 	}
 	for i := range results {
 		topic := kmsg.NewOffsetFetchResponseTopic()
@@ -59,6 +68,9 @@ func fetchedGroup(r *request, in *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetch
 	}
 	results, err := fetchOffsets(r, fetch)
 	out.ErrorCode = r.groupCode(err)
+	if !r.room(offsetBytes(results)) {
+		return out
+	}
 	for i := range results {
 		topic := kmsg.NewOffsetFetchResponseGroupTopic()
 		topic.Topic = results[i].Name
@@ -71,6 +83,18 @@ func fetchedGroup(r *request, in *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetch
 		out.Topics = append(out.Topics, topic)
 	}
 	return out
+}
+
+// offsetBytes returns about what offsets take in an answer.
+func offsetBytes(results []group.FetchTopicResult) int {
+	n := 0
+	for i := range results {
+		n += structBytes/2 + len(results[i].Name)
+		for j := range results[i].Partitions {
+			n += structBytes/2 + len(results[i].Partitions[j].Metadata)
+		}
+	}
+	return n
 }
 
 func fetchOffsets(r *request, fetch *group.OffsetFetch) ([]group.FetchTopicResult, error) {

@@ -253,7 +253,7 @@ func (p *producing) batch(slot *producedPartition, partition *broker.Partition, 
 		return false, err
 	}
 	batch := record.Batch(memory.Bytes())
-	if err := checkBatch(batch); err != nil {
+	if err := checkBatch(batch, p.answer.version); err != nil {
 		memory.Release()
 		slot.refuse(err)
 		return false, nil
@@ -265,7 +265,7 @@ func (p *producing) batch(slot *producedPartition, partition *broker.Partition, 
 }
 
 // checkBatch checks that b is one batch that a client may send.
-func checkBatch(b record.Batch) error {
+func checkBatch(b record.Batch, version int16) error {
 	if b.Magic() != 2 {
 		return fmt.Errorf("format %d: %w", b.Magic(), errOneBatch)
 	}
@@ -274,6 +274,10 @@ func checkBatch(b record.Batch) error {
 	}
 	if err := record.CheckBatch(b); err != nil {
 		return err
+	}
+	const knowsZstd = 7
+	if version < knowsZstd && b.Codec() == record.CodecZstd {
+		return fmt.Errorf("zstd in version %d of produce: %w", version, broker.ErrUnsupportedCompression)
 	}
 	if b.IsControl() {
 		return fmt.Errorf("clients may not write control records: %w", broker.ErrInvalidRecord)

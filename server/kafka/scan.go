@@ -2,7 +2,7 @@ package kafka
 
 // scan walks the body of a request by its layout, before kmsg may read it: every count fits into what is left,
 // lengths are those of fields that may have them, tags are few and small, and what decoding will allocate stays
-// within memory. It returns about how much that is. Bytes after the last field are allowed, as in Kafka.
+// within memory. It returns about how much that is. A few bytes after the last field are allowed.
 func scan(layout []field, body []byte, version int16, flexible bool) (memory int, err error) {
 	s := scanner{
 		fields:  fields{rest: body, flexible: flexible},
@@ -10,6 +10,7 @@ func scan(layout []field, body []byte, version int16, flexible bool) (memory int
 		limit:   min(memoryFloor+memoryFactor*len(body), memoryMost),
 	}
 	s.structure(layout, 0)
+	s.end()
 	return s.memory, s.bad
 }
 
@@ -21,9 +22,10 @@ const (
 
 type scanner struct {
 	fields
-	version int16
-	memory  int // allocated so far
-	limit   int
+	version  int16
+	memory   int // allocated so far
+	limit    int
+	elements int // of all arrays so far
 }
 
 // structure walks the fields of one structure and the tags that end it.
@@ -80,6 +82,10 @@ func (s *scanner) array(f *field, depth int) {
 		return
 	}
 	n := s.count(f.leastElement(s.version, s.flexible))
+	if s.elements += max(n, 0); s.elements > maxPartitions || depth == 1 && n > maxNames && !f.many {
+		s.fail("%d elements", s.elements)
+		return
+	}
 	if n == -1 && s.version < f.nullableFrom {
 		s.fail("null where an array must be")
 	}

@@ -133,6 +133,10 @@ func walkDeleteTopics(w *walk) {
 	if w.version >= 6 {
 		w.topic(name)
 		in.Topics = in.Topics[:1]
+		in.Topics[0].TopicID = w.topicID
+		w.code("by name and id", w.ask(in).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode, 42)
+		in.Topics[0].Topic, in.Topics[0].TopicID = nil, [16]byte{}
+		w.code("by nothing", w.ask(in).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode, 42)
 		in.Topics[0].Topic, in.Topics[0].TopicID = nil, w.topicID
 		out := w.ask(in).(*kmsg.DeleteTopicsResponse)
 		w.want("by id", out.Topics[0].ErrorCode == 0 && out.Topics[0].TopicID == w.topicID, out.Topics[0])

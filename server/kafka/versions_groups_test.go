@@ -1,6 +1,8 @@
 package kafka_test
 
 import (
+	"strings"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -40,6 +42,11 @@ func (w *walk) sync(group string, joined *kmsg.JoinGroupResponse) {
 	out := ask(w, w.conn, in).(*kmsg.SyncGroupResponse)
 	w.code("sync", out.ErrorCode, 0)
 	w.want("assignment", string(out.MemberAssignment) == "assignment", out)
+	if in.Version >= 5 {
+		in.Protocol = nil
+		w.code("sync without a protocol", ask(w, w.conn, in).(*kmsg.SyncGroupResponse).ErrorCode, 23)
+		in.Protocol = new("range")
+	}
 	in.MemberID = "somebody"
 	w.code("sync of a stranger", ask(w, w.conn, in).(*kmsg.SyncGroupResponse).ErrorCode, 25)
 	in.MemberID, in.Generation = joined.MemberID, 77
@@ -80,6 +87,58 @@ func walkGroup(w *walk) {
 	w.code("a stranger leaves", w.leave(group, "somebody"), 25)
 	w.code("leave", w.leave(group, joined.MemberID), 0)
 	w.code("heartbeat after that", w.heartbeat(group, joined.MemberID, joined.Generation), 25)
+	if w.version >= 5 {
+		walkStatic(w, group+"-static")
+	}
+}
+
+// walkStatic is the life of a static member whose process is started anew.
+func walkStatic(w *walk, group string) {
+	const instance = "instance"
+	join := func() *kmsg.JoinGroupResponse {
+		in := kmsg.NewPtrJoinGroupRequest()
+		in.SetVersion(w.clamp(0, 9))
+		in.Group, in.SessionTimeoutMillis, in.RebalanceTimeoutMillis, in.ProtocolType, in.InstanceID = group, 10_000, 10_000, "consumer", new(instance)
+		in.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte("metadata")}}
+		out := ask(w, w.conn, in).(*kmsg.JoinGroupResponse)
+		w.code("join", out.ErrorCode, 0)
+		w.want("an id that tells the instance", strings.HasPrefix(out.MemberID, instance+"-") && out.Generation == 1, out)
+		return out
+	}
+	sync := func(member string, assignments ...kmsg.SyncGroupRequestGroupAssignment) *kmsg.SyncGroupResponse {
+		in := kmsg.NewPtrSyncGroupRequest()
+		in.SetVersion(w.clamp(0, 5))
+		in.Group, in.Generation, in.MemberID, in.InstanceID = group, 1, member, new(instance)
+		in.ProtocolType, in.Protocol, in.GroupAssignment = new("consumer"), new("range"), assignments
+		return ask(w, w.conn, in).(*kmsg.SyncGroupResponse)
+	}
+	heartbeat := func(member string) int16 {
+		in := kmsg.NewPtrHeartbeatRequest()
+		in.SetVersion(w.clamp(0, 4))
+		in.Group, in.MemberID, in.Generation, in.InstanceID = group, member, 1, new(instance)
+		return ask(w, w.conn, in).(*kmsg.HeartbeatResponse).ErrorCode
+	}
+	first := join()
+	w.want("its instance among the members", len(first.Members) == 1 && *first.Members[0].InstanceID == instance, first)
+	synced := sync(first.MemberID, kmsg.SyncGroupRequestGroupAssignment{MemberID: first.MemberID, MemberAssignment: []byte("assignment")})
+	w.code("sync", synced.ErrorCode, 0)
+	second := join()
+	if w.version >= 9 {
+		w.want("the leader is told to skip the assignment", second.SkipAssignment && second.LeaderID == second.MemberID && len(second.Members) == 1, second)
+	} else {
+		w.want("an older client is not asked to assign", !second.SkipAssignment && second.LeaderID == first.MemberID && len(second.Members) == 0, second)
+	}
+	synced = sync(second.MemberID)
+	w.want("its predecessor's assignment", synced.ErrorCode == 0 && string(synced.MemberAssignment) == "assignment", synced)
+	w.code("heartbeat", heartbeat(second.MemberID), 0)
+	w.code("heartbeat of the predecessor", heartbeat(first.MemberID), 82)
+	w.code("sync of the predecessor", sync(first.MemberID).ErrorCode, 82)
+	leave := kmsg.NewPtrLeaveGroupRequest()
+	leave.SetVersion(w.clamp(0, 5))
+	leave.Group, leave.Members = group, []kmsg.LeaveGroupRequestMember{{MemberID: first.MemberID, InstanceID: new(instance)}, {InstanceID: new(instance)}}
+	left := ask(w, w.conn, leave).(*kmsg.LeaveGroupResponse)
+	w.want("its predecessor cannot leave, an administrator removes it", left.ErrorCode == 0 && len(left.Members) == 2 && left.Members[0].ErrorCode == 82 && left.Members[1].ErrorCode == 0, left)
+	w.code("heartbeat after that", heartbeat(second.MemberID), 25)
 }
 
 func (w *walk) commitRequest(group, topic string, offset int64) *kmsg.OffsetCommitRequest {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/stela-db/stela/log/record"
 )
 
 func walkProduce(w *walk) {
@@ -20,6 +22,50 @@ func walkProduce(w *walk) {
 	w.code("wrong crc", out.Topics[0].Partitions[0].ErrorCode, 2)
 	out = ask(w, w.conn, produceRequest(w.version, name, batch(w, 2000, string(make([]byte, 2<<20))))).(*kmsg.ProduceResponse)
 	w.code("too large", out.Topics[0].Partitions[0].ErrorCode, 10)
+	out = ask(w, w.conn, produceRequest(w.version, name, compressed(w, record.CodecZstd))).(*kmsg.ProduceResponse)
+	if w.version < 7 {
+		w.code("zstd before it was known", out.Topics[0].Partitions[0].ErrorCode, 76)
+	} else {
+		w.code("zstd", out.Topics[0].Partitions[0].ErrorCode, 0)
+	}
+	walkKeyless(w, name+"-compacted")
+}
+
+// walkKeyless produces a record without a key to a compacted topic: from version 8 on the answer names the record.
+func walkKeyless(w *walk, name string) {
+	create := kmsg.NewPtrCreateTopicsRequest()
+	create.SetVersion(7)
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
+	topic.Configs = []kmsg.CreateTopicsRequestTopicConfig{{Name: "cleanup.policy", Value: new("compact")}}
+	create.Topics = append(create.Topics, topic)
+	w.code("create a compacted topic", ask(w, w.conn, create).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode, 0)
+	b := record.NewBuilder()
+	b.Add(2000, []byte("key"), []byte("with"), nil)
+	b.Add(2000, nil, []byte("without"), nil)
+	keyless, err := b.AppendBatch(nil, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	p := ask(w, w.conn, produceRequest(w.version, name, keyless)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+	w.code("a record without a key", p.ErrorCode, 87)
+	if w.version >= 8 {
+		w.want("the record to blame", p.ErrorMessage != nil && len(p.ErrorRecords) == 1 && p.ErrorRecords[0].RelativeOffset == 1 && p.ErrorRecords[0].ErrorMessage != nil, p)
+	}
+	p = ask(w, w.conn, produceRequest(w.version, name, batch(w, 2000, "with"))).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+	w.want("nothing of it was stored", p.ErrorCode == 0 && p.BaseOffset == 0, p)
+}
+
+// compressed returns a batch of one record, compressed.
+func compressed(w *walk, codec record.Codec) []byte {
+	b := record.NewBuilder()
+	b.Codec = codec
+	b.Add(2000, []byte("key"), []byte("compressed"), nil)
+	out, err := b.AppendBatch(nil, new(record.Codecs))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return out
 }
 
 func (w *walk) fetchRequest(name string, offset int64) *kmsg.FetchRequest {
@@ -152,4 +198,6 @@ func walkInitProducerID(w *walk) {
 	w.want("two ids", first.ErrorCode == 0 && second.ErrorCode == 0 && first.ProducerID >= 0 && second.ProducerID != first.ProducerID && first.ProducerEpoch == 0, first)
 	in.TransactionalID = new("transaction")
 	w.code("a transactional id", w.ask(in).(*kmsg.InitProducerIDResponse).ErrorCode, 35)
+	in.TransactionalID = new("")
+	w.code("an empty transactional id", w.ask(in).(*kmsg.InitProducerIDResponse).ErrorCode, 42)
 }

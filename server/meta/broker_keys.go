@@ -6,6 +6,7 @@ import "strconv"
 const (
 	KeyAdvertisedListeners     = "advertised.listeners"
 	KeyAutoCreateTopics        = "auto.create.topics.enable"
+	KeyBrokerID                = "broker.id"
 	KeyBrokerRack              = "broker.rack"
 	KeyDataShards              = "data.shards"
 	KeyDefaultReplication      = "default.replication.factor"
@@ -41,7 +42,7 @@ func BrokerKeys() []ConfigKey {
 	return []ConfigKey{
 		{Name: KeyAdvertisedListeners, Type: TypeString, Null: true, Documentation: "The addresses that clients are told, by listener."},
 		{Name: KeyAutoCreateTopics, Type: TypeBoolean, Default: "true", Documentation: "Whether a topic that a client asks for is created."},
-		{Name: "broker.id", Type: TypeInt, Default: "-1", Documentation: "The number of this node, under its older name."},
+		{Name: KeyBrokerID, Type: TypeInt, Default: "-1", Documentation: "The number of this node, under its older name."},
 		{Name: KeyBrokerRack, Type: TypeString, Null: true, Documentation: "Where this node stands."},
 		{Name: "compression.gzip.level", Type: TypeInt, Default: "-1", Dynamic: true, check: between(-1, 9), Documentation: unused},
 		{Name: "compression.lz4.level", Type: TypeInt, Default: "9", Dynamic: true, check: between(1, 17), Documentation: unused},
@@ -51,7 +52,7 @@ func BrokerKeys() []ConfigKey {
 		},
 		{Name: "compression.zstd.level", Type: TypeInt, Default: "3", Dynamic: true, check: between(-131072, 22), Documentation: unused},
 		{Name: KeyDataShards, Type: TypeInt, Default: "1", Documentation: "How many shards hold the cluster's partitions; fixed when the cluster is formed."},
-		{Name: KeyDefaultReplication, Type: TypeInt, Default: "1", Documentation: "How many copies a topic has for which nobody said: those of its shard."},
+		{Name: KeyDefaultReplication, Type: TypeInt, Default: "1", Documentation: "How many copies every topic has: one on each node."},
 		{Name: KeyDeleteTopicEnable, Type: TypeBoolean, Default: "true", Documentation: "Whether topics may be deleted."},
 		{Name: KeyEventStoreTopics, Type: TypeList, Default: "", check: patterns, Documentation: "Patterns (* for anything) of the names for which a new topic has eventstore.enable."},
 		{Name: KeyGroupInitialDelayMs, Type: TypeInt, Default: "0", Documentation: "How long a new group waits for more members before it starts."},

@@ -32,7 +32,7 @@ func (m *Machine) deleteTopics(r *DeleteTopics) ([][]byte, Response, error) {
 		case seen[topic.ID] > 1:
 			answer.Err = fmt.Errorf("topic %q is in the request more than once: %w", topic.Name, ErrInvalidRequest)
 		case !allowed:
-			answer.Err = fmt.Errorf("topic %q: %s is false: %w", topic.Name, KeyDeleteTopicEnable, ErrPolicyViolation)
+			answer.Err = fmt.Errorf("topic %q: %s is false: %w", topic.Name, KeyDeleteTopicEnable, ErrDeletionDisabled)
 		default:
 			answer.TopicRef = TopicRef{Name: topic.Name, ID: topic.ID}
 			records = append(records, append([]byte{recordDelete}, topic.ID[:]...))

@@ -24,9 +24,6 @@ type Config struct {
 	catalogue *catalogue
 }
 
-// ShardReplicas is how many nodes keep a shard when there are enough.
-const ShardReplicas = 3
-
 func (c Config) withDefaults() *Config {
 	setCount := func(field *int, value int) {
 		if *field <= 0 {
@@ -45,8 +42,8 @@ func (c Config) withDefaults() *Config {
 	return &c
 }
 
-// replicas returns how many copies every topic has.
-func (c *Config) replicas() int16 { return int16(min(c.Nodes, ShardReplicas)) }
+// replicas returns how many copies every topic has: each node keeps every shard.
+func (c *Config) replicas() int16 { return int16(c.Nodes) }
 
 // newUUID returns a random UUID of version 4.
 func newUUID() record.TopicID {

@@ -25,6 +25,8 @@ var (
 	ErrUnknownTopic = errors.New("unknown topic")
 	// ErrUnknownTopicID says that no topic has this id (100).
 	ErrUnknownTopicID = errors.New("unknown topic id")
+	// ErrDeletionDisabled says that topics may not be deleted (73).
+	ErrDeletionDisabled = errors.New("deletion of topics is disabled")
 	// ErrUnknownBroker says that no broker has this number (the code depends on the request).
 	ErrUnknownBroker = errors.New("unknown broker")
 )
@@ -35,5 +37,6 @@ func Sentinels() []error {
 	return []error{
 		ErrTopicExists, ErrInvalidTopic, ErrInvalidPartitions, ErrInvalidReplicationFactor, ErrInvalidReplicaAssignment,
 		ErrInvalidConfig, ErrInvalidRequest, ErrPolicyViolation, ErrUnknownTopic, ErrUnknownTopicID, ErrUnknownBroker,
+		ErrDeletionDisabled,
 	}
 }

@@ -307,6 +307,20 @@ func TestCreatePartitions(t *testing.T) {
 	}
 }
 
+// TestReplicationFactor: the factor told is the number of copies that there are, whatever was asked for.
+func TestReplicationFactor(t *testing.T) {
+	for _, nodes := range []int{1, 3, 5} {
+		m := newMachine(t, func(c *Config) { c.Nodes = nodes })
+		for _, asked := range []int16{-1, 1, int16(nodes)} {
+			request := CreateTopic{Name: fmt.Sprint("t", asked), Partitions: 1, ReplicationFactor: asked}
+			result := do(t, m, &CreateTopics{Topics: []CreateTopic{request}, ValidateOnly: true}).(*CreateTopicsResult).Topics[0]
+			if result.Err != nil || int(result.ReplicationFactor) != nodes {
+				t.Errorf("%d nodes, asked for %d copies: told %d, %v", nodes, asked, result.ReplicationFactor, result.Err)
+			}
+		}
+	}
+}
+
 func TestDeleteTopics(t *testing.T) {
 	m := newMachine(t, nil)
 	mustCreate(t, m, CreateTopic{Name: "a", Partitions: 1, ReplicationFactor: -1}, CreateTopic{Name: "b.c", Partitions: 1, ReplicationFactor: -1}, CreateTopic{Name: "d", Partitions: 1, ReplicationFactor: -1})
@@ -323,8 +337,8 @@ func TestDeleteTopics(t *testing.T) {
 	mustCreate(t, m, CreateTopic{Name: "b_c", Partitions: 1, ReplicationFactor: -1})
 	locked := newMachine(t, func(c *Config) { c.BrokerConfigs = map[string]string{KeyDeleteTopicEnable: "false"} })
 	mustCreate(t, locked, CreateTopic{Name: "a", Partitions: 1, ReplicationFactor: -1})
-	if err := do(t, locked, &DeleteTopics{Topics: []TopicRef{{Name: "a"}}}).(*DeleteTopicsResult).Topics[0].Err; !errors.Is(err, ErrPolicyViolation) {
-		t.Errorf("error %v, wanted %v", err, ErrPolicyViolation)
+	if err := do(t, locked, &DeleteTopics{Topics: []TopicRef{{Name: "a"}}}).(*DeleteTopicsResult).Topics[0].Err; !errors.Is(err, ErrDeletionDisabled) {
+		t.Errorf("error %v, wanted %v", err, ErrDeletionDisabled)
 	}
 }
 
