@@ -34,7 +34,7 @@ func (c *cleaner) removeSegments() error {
 func (c *cleaner) removeDead() error {
 	segments := c.broker.config.Log.Segments()
 	for _, segment := range segments {
-		if !segment.Sealed {
+		if !segment.Sealed || segment.Void { // nobody knows what is in what cannot be read
 			continue
 		}
 		dead, err := c.isDead(segment.Number)
