@@ -38,8 +38,9 @@ type listMachine struct {
 	led      record.Term
 	leads    int
 	restores int
-	visited  int   // entries that the last Restore was shown
-	broken   error // what Restore returns, late
+	visited  int          // entries that the last Restore was shown
+	broken   error        // what Restore returns, late
+	slow     atomic.Int64 // how long Applied takes, in ns
 	ledger   *ledger
 }
 
@@ -116,7 +117,11 @@ func textsOf(e Committed) ([]string, error) {
 	return texts, nil
 }
 
+// delay has Applied take so long.
+func (m *listMachine) delay(d time.Duration) { m.slow.Store(int64(d)) }
+
 func (m *listMachine) Applied() record.Index {
+	pass(time.Duration(m.slow.Load()))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.applied

@@ -111,6 +111,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 		limits: snapshotLimits{g.node.config.SnapshotEntries, g.node.config.SnapshotBytes},
 	}
 	in.fsm.applied.Store(uint64(g.machine.Applied()))
+	in.fsm.handed.Store(uint64(g.SnapshotIndex()))
 	g.log.SetApplied(g.machine.Applied())
 	wire := transport.ShardConfig{
 		Number:    g.number,
