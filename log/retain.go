@@ -39,7 +39,7 @@ func (l *Log) Segments() []SegmentInfo {
 // Remove deletes a segment of which retention decided that nothing in it is live. The
 // decision is durable before the file goes. The error wraps ErrNeeded for the active segment, for one that holds
 // entries of a window, for one without which superseded entries in an older segment would look
-// final, and for one that cannot be read; it wraps ErrNotFound when there is no such segment.
+// final, and for one that cannot be read; it wraps ErrNotFound when there is no such segment. A sync that fails ends the log.
 func (l *Log) Remove(number int64) error {
 	l.removing <- struct{}{}
 	defer func() { <-l.removing }()
@@ -55,7 +55,7 @@ func (l *Log) Remove(number int64) error {
 		return fmt.Errorf("remove segment %d: %w", number, err)
 	}
 	if err := l.removed.add(number, head); err != nil {
-		return fmt.Errorf("remove segment %d: %w", number, err)
+		return l.unsure(fmt.Errorf("remove segment %d: %w", number, err))
 	}
 	l.writer.drop(number)
 	l.readers.forget(number)
@@ -64,7 +64,15 @@ func (l *Log) Remove(number int64) error {
 		return fmt.Errorf("remove segment %d: %w", number, err)
 	}
 	l.stats.removed.Add(1)
-	return segment.SyncDir(fs, dir)
+	return l.unsure(segment.SyncDir(fs, dir))
+}
+
+// unsure ends the log if an error is of a sync that failed, and returns the error.
+func (l *Log) unsure(err error) error {
+	if errors.Is(err, segment.ErrSync) {
+		l.fail(err)
+	}
+	return err
 }
 
 // readHead returns a segment's head, nil when it has no valid one.
