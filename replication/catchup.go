@@ -369,6 +369,10 @@ func (j *job) replace(in *instance, path string) error {
 	if in.store.has(j.request.index, j.request.indexTerm) { // meanwhile raft was faster
 		return nil
 	}
+	applied := record.Index(in.fsm.applied.Load())
+	if err := in.store.stable.setInstall(j.request.index, j.request.indexTerm, applied); err != nil {
+		return fmt.Errorf("store that a snapshot is being installed: %w", err)
+	}
 	meta, err := g.snapshots.adopt(path)
 	if err != nil {
 		if errors.Is(err, record.ErrCorrupt) { // a transfer, not somebody's data: fetch it again
@@ -376,7 +380,6 @@ func (j *job) replace(in *instance, path string) error {
 		}
 		return err
 	}
-	applied := record.Index(in.fsm.applied.Load())
 	if err := in.store.reconcile(meta, applied); err != nil {
 		return err
 	}

@@ -72,6 +72,9 @@ func (g *Group) start(machine StateMachine, bootstrap raft.Configuration) error 
 	}
 	g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(dir, snapshotsName), g.logger, g.node.fatal)
 	if err == nil {
+		err = g.finishInstall()
+	}
+	if err == nil {
 		err = g.restore()
 	}
 	if err == nil {
@@ -123,6 +126,21 @@ func (g *Group) run(bootstrap raft.Configuration) error {
 	}
 	g.running.Store(in)
 	return nil
+}
+
+// finishInstall makes the log fit a snapshot whose installation a crash has interrupted, before restore takes what is in the
+// log for final.
+func (g *Group) finishInstall() error {
+	meta := g.snapshots.newest()
+	if meta == nil {
+		return nil
+	}
+	applied, ok, err := newStableStore(g.stable, newFailure(g.node.fatal)).install(meta)
+	if err != nil || !ok {
+		return err
+	}
+	s := &store{shard: g.log, snapshots: g.snapshots}
+	return s.reconcile(meta, applied)
 }
 
 // restore makes the machine what the newest snapshot says, if it is behind that.

@@ -42,6 +42,7 @@ type listMachine struct {
 	broken   error        // what Restore returns, late
 	slow     atomic.Int64 // how long Applied takes, in ns
 	ledger   *ledger
+	few      bool // retention removed some entries: what Restore finds may be less than the state says
 }
 
 // ledger is what any node has ever applied, in any of its lives. Nil keeps nothing.
@@ -168,7 +169,7 @@ func (m *listMachine) Restore(state io.Reader, at record.Index, entries func(fun
 	if err != nil {
 		return err
 	}
-	if want := binary.LittleEndian.Uint64(b); want != uint64(len(texts)) {
+	if want := binary.LittleEndian.Uint64(b); want != uint64(len(texts)) && !m.keepsFew() {
 		return fmt.Errorf("restored %d texts from %d entries up to %d, the snapshot had %d; entries %v", len(texts), visited, at, want, seen)
 	}
 	m.mu.Lock()
@@ -179,6 +180,19 @@ func (m *listMachine) Restore(state io.Reader, at record.Index, entries func(fun
 	m.texts, m.applied, m.visited = texts, at, visited
 	m.restores++
 	return nil
+}
+
+// keepFew tells that retention has removed entries.
+func (m *listMachine) keepFew() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.few = true
+}
+
+func (m *listMachine) keepsFew() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.few
 }
 
 // damage has Restore return err.
