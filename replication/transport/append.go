@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,6 +94,9 @@ func (s *Shard) beat(id raft.ServerID, request *raft.AppendEntriesRequest, respo
 	putAppendHead(head, request.Term, 0, 0, 0)
 	timeout := s.endpoint.config.Timeout
 	b, err := k.ask(header{kind: kindAppend, shard: s.config.Number}, head, timeout, s.stopped)
+	if errors.Is(err, ErrOverdue) {
+		k.fail(err) // the other side answers heartbeats inline: it is the connection that is slow
+	}
 	if err != nil {
 		return err
 	}
