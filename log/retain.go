@@ -36,6 +36,13 @@ func (l *Log) Segments() []SegmentInfo {
 	return infos
 }
 
+// Active returns the number of the segment that is written to, or of the one before the first.
+func (l *Log) Active() int64 {
+	l.writer.mu.Lock()
+	defer l.writer.mu.Unlock()
+	return l.writer.number
+}
+
 // Remove deletes a segment of which retention decided that nothing in it is live. The
 // decision is durable before the file goes. The error wraps ErrNeeded for the active segment, for one that holds
 // entries of a window, for one without which superseded entries in an older segment would look

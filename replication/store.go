@@ -188,17 +188,20 @@ func (s *store) DeleteRange(low, high uint64) error {
 	return err
 }
 
-// compact forgets what the newest snapshot covers, up to the trailing entries, as raft does after it has taken one.
-func (s *store) compact(trailing record.Index) error {
-	first, last := s.shard.First(), s.shard.Last()
-	meta := s.snapshots.newest()
-	if first == 0 || meta == nil || last <= trailing {
+// compact forgets what the newest snapshot covers and lies in segments up to that number, trailing entries or not.
+func (s *store) compact(segment int64) error {
+	first, meta := s.shard.First(), s.snapshots.newest()
+	if first == 0 || meta == nil {
 		return nil
 	}
-	if high := min(record.Index(meta.Index), last-trailing); high >= first {
-		return s.DeleteRange(uint64(first), uint64(high))
+	high := min(record.Index(meta.Index), s.shard.LastUpTo(segment))
+	if high < first {
+		return nil
 	}
-	return nil
+	if high == s.shard.Last() {
+		s.shard.SetApplied(high) // raft's own entries at the end, which no machine is told of, are final too
+	}
+	return s.DeleteRange(uint64(first), uint64(high))
 }
 
 // forgettable lowers the end of a compaction for followers that are behind, within bounds.
@@ -206,6 +209,9 @@ func (s *store) forgettable(high record.Index) record.Index {
 	needed := s.needed()
 	if needed == 0 || needed > high {
 		return high
+	}
+	if meta := s.snapshots.newest(); needed == high && meta != nil && record.Index(meta.Index) == high {
+		return high // the entry before what they lack is known from the snapshot
 	}
 	last := s.shard.Last()
 	return max(needed-1, min(high, last-min(last, heldEntries)))
