@@ -152,7 +152,7 @@ func (l *Log) start(r *recovery, active *output) {
 	w := &writer{
 		log:    l,
 		done:   make(chan struct{}),
-		guard:  &watchdog{timeout: l.config.HangTimeout, fail: l.fail},
+		guard:  NewWatchdog(l.config.HangTimeout, l.fail),
 		stats:  &l.stats,
 		layout: layout{end: r.end, seal: r.seal, number: r.number, hinted: r.hinted, parts: r.parts, marks: map[record.Shard]*mark{}},
 		file:   active,

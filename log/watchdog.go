@@ -22,32 +22,52 @@ func (f *failing) err() error {
 	return nil
 }
 
-// A watchdog reports a call to the disk that does not return. It costs a timer and no
+// watchdogSteps is how many steps a watchdog's patience is counted in.
+const watchdogSteps = 8
+
+// A Watchdog reports a call to the disk that does not return. It costs a timer and no
 // goroutine while all is well; the timer's goroutine ends when fail returns.
-type watchdog struct {
+//
+// It counts steps, not time: a process that was stopped, or whose machine was paused, sees both the end of the
+// call and the end of any patience when it goes on, and which comes first is chance. A step that comes
+// late counts as one. All methods may be called from any goroutine; one call is watched at a time.
+type Watchdog struct {
 	timeout time.Duration
 	fail    func(error)
 
 	mu    sync.Mutex // guards the rest
 	timer *time.Timer
-	what  string // the call that is under way; empty for none
-	fired bool   // for the call that is under way
+	what  string    // the call that is under way; empty for none
+	steps int       // that have passed since it began
+	due   time.Time // when the next one will have: a timer that was stopped too late comes before that
+	fired bool      // for the call that is under way
 }
 
-// begin starts to watch a call.
-func (g *watchdog) begin(what string) {
+// NewWatchdog returns a watchdog that calls fail, on a goroutine of its own, when a call takes longer than timeout.
+func NewWatchdog(timeout time.Duration, fail func(error)) *Watchdog {
+	return &Watchdog{timeout: timeout, fail: fail}
+}
+
+// Begin starts to watch a call.
+func (g *Watchdog) Begin(what string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.what, g.fired = what, false
+	g.what, g.steps, g.fired = what, 0, false
 	if g.timer == nil {
-		g.timer = time.AfterFunc(g.timeout, g.fire)
-		return
+		g.timer = time.AfterFunc(g.timeout, func() { g.step(time.Now()) })
 	}
-	g.timer.Reset(g.timeout)
+	g.wait(time.Now())
 }
 
-// end says that the call returned.
-func (g *watchdog) end() {
+// wait has the next step come in time. g.mu is held.
+func (g *Watchdog) wait(now time.Time) {
+	pause := g.timeout / watchdogSteps
+	g.due = now.Add(pause)
+	g.timer.Reset(pause)
+}
+
+// End says that the call returned.
+func (g *Watchdog) End() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.what, g.fired = "", false
@@ -55,18 +75,30 @@ func (g *watchdog) end() {
 }
 
 // hung reports whether a call is under way that was given up.
-func (g *watchdog) hung() bool {
+func (g *Watchdog) hung() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.fired
 }
 
-func (g *watchdog) fire() {
-	g.mu.Lock()
-	what := g.what
-	g.fired = what != ""
-	g.mu.Unlock()
-	if what != "" {
-		g.fail(fmt.Errorf("%s in the log did not return within %s: %w", what, g.timeout, ErrHung))
+// step takes note that the call has taken another step's time.
+func (g *Watchdog) step(now time.Time) {
+	if what := g.late(now); what != "" {
+		g.fail(fmt.Errorf("%s did not return within %s: %w", what, g.timeout, ErrHung))
 	}
+}
+
+// late counts a step and returns the call that is given up now, if any.
+func (g *Watchdog) late(now time.Time) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.what == "" || g.fired || now.Before(g.due) {
+		return ""
+	}
+	if g.steps++; g.steps < watchdogSteps {
+		g.wait(now)
+		return ""
+	}
+	g.fired = true
+	return g.what
 }

@@ -50,9 +50,9 @@ func (w *writer) flush() error {
 	if len(g.buffers) == 0 {
 		return nil
 	}
-	w.guard.begin("write")
+	w.guard.Begin("a write to the log")
 	err := w.file.write(w.log, g.buffers, g.offset)
-	w.guard.end()
+	w.guard.End()
 	w.stats.writes.Add(1)
 	if err != nil {
 		return fmt.Errorf("write %d bytes at %d of the active segment: %w", g.bytes, g.offset, err)
@@ -63,11 +63,11 @@ func (w *writer) flush() error {
 }
 
 func (w *writer) sync() error {
-	w.guard.begin("sync")
+	w.guard.Begin("a sync of the log")
 	began := time.Now()
 	err := w.file.SyncData()
 	w.stats.syncNanos.Add(int64(time.Since(began)))
-	w.guard.end()
+	w.guard.End()
 	w.stats.syncs.Add(1)
 	if err != nil {
 		return fmt.Errorf("sync the active segment: %w", err)
@@ -91,9 +91,9 @@ func (w *writer) begin(head []byte) error {
 		}
 		w.file = nil
 	}
-	w.guard.begin("preparation of a new segment")
+	w.guard.Begin("the preparation of a new segment of the log")
 	file, err := w.next.take()
-	w.guard.end()
+	w.guard.End()
 	if err != nil {
 		return fmt.Errorf("begin a new segment: %w", err)
 	}

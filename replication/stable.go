@@ -30,13 +30,14 @@ const (
 type stableStore struct {
 	stable  *log.Stable
 	failure *failure
+	guard   *log.Watchdog
 	busy    chan struct{} // a lock that time can pass under; it guards voteTerm and all use of stable
 
 	voteTerm uint64 // of a vote whose candidate has not come yet
 }
 
 func newStableStore(stable *log.Stable, failure *failure) *stableStore {
-	return &stableStore{stable: stable, failure: failure, busy: make(chan struct{}, 1)}
+	return &stableStore{stable: stable, failure: failure, guard: log.NewWatchdog(diskPatience, failure.fatal), busy: make(chan struct{}, 1)}
 }
 
 func (s *stableStore) lock()   { s.busy <- struct{}{} }
@@ -44,11 +45,9 @@ func (s *stableStore) unlock() { <-s.busy }
 
 // write stores durably or does not return before the instance is closed.
 func (s *stableStore) write(key string, value []byte) error {
-	watchdog := time.AfterFunc(diskPatience, func() {
-		s.failure.fatal(fmt.Errorf("store %s of raft: the disk has not answered for %v", key, diskPatience))
-	})
+	s.guard.Begin("to store " + key + " of raft")
 	err := s.stable.Set([]byte(key), value)
-	watchdog.Stop()
+	s.guard.End()
 	if err != nil {
 		s.failure.stop(fmt.Errorf("store %s of raft: %w", key, err))
 	}
