@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type job struct {
 	request installRequest
 	ctx     context.Context // ends when another job replaces this one, or with the group
 	cancel  context.CancelFunc
+	source  int32         // whom entries are fetched from: the leader, or who could answer what it could not
 	fetched atomic.Bool   // all is here
 	proceed chan struct{} // closed when the leader wants it installed
 	once    sync.Once     // of proceed
@@ -106,7 +108,7 @@ func (c *catchup) ask(from transport.Peer, r *installRequest) (installState, uin
 		return installDone, r.term, nil
 	}
 	c.stop()
-	j := &job{group: c.group, leader: from.Node, request: *r, proceed: make(chan struct{}), done: make(chan struct{})}
+	j := &job{group: c.group, leader: from.Node, source: from.Node, request: *r, proceed: make(chan struct{}), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(c.group.node.ctx)
 	c.job = j
 	if !c.group.node.spawn(func() {
@@ -306,14 +308,38 @@ func (j *job) checkpoint(in *instance, first, through uint64) error {
 	return in.store.stable.setBackfill(first, through)
 }
 
+// ask asks for one piece. What the leader has and cannot read, another node may have whole: everything up to the
+// snapshot is committed, and who has applied it has the same.
+func (j *job) ask(from, through record.Index) (*transport.Fetched, error) {
+	sources := append([]int32{j.source, j.leader}, j.group.node.others()...)
+	var first error
+	for i, source := range sources {
+		if slices.Contains(sources[:i], source) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(j.ctx, partPatience)
+		fetched, err := j.group.node.endpoint.Fetch(ctx, source, j.group.number, from, through)
+		cancel()
+		if err == nil {
+			j.source = source
+			return fetched, nil
+		}
+		if first == nil {
+			first = fmt.Errorf("fetch entries %d to %d from node %d: %w", from, through, source, err)
+		}
+		if _, refused := errors.AsType[*transport.RemoteError](err); !refused && source == j.leader {
+			break // it cannot be reached: this is no matter of what it has
+		}
+	}
+	return nil, first
+}
+
 // fetchSome fetches one piece and returns its bytes and last index, or 0 when nothing
 // is retained from there on.
 func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
-	ctx, cancel := context.WithTimeout(j.ctx, partPatience)
-	defer cancel()
-	fetched, err := j.group.node.endpoint.Fetch(ctx, j.leader, j.group.number, from, through)
+	fetched, err := j.ask(from, through)
 	if err != nil {
-		return 0, 0, fmt.Errorf("fetch entries %d to %d from node %d: %w", from, through, j.leader, err)
+		return 0, 0, err
 	}
 	defer fetched.Release()
 	if len(fetched.Entries) == 0 {
@@ -324,7 +350,7 @@ func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
 	for i := range fetched.Entries {
 		e := &fetched.Entries[i]
 		if index := record.Index(e.Index); index < from || index > through {
-			return 0, 0, fmt.Errorf("node %d sent entry %d, wanted %d to %d: %w", j.leader, index, from, through, record.ErrCorrupt)
+			return 0, 0, fmt.Errorf("node %d sent entry %d, wanted %d to %d: %w", j.source, index, from, through, record.ErrCorrupt)
 		}
 		from = record.Index(e.Index) + 1
 		entries[i] = log.Entry{Index: record.Index(e.Index), Term: record.Term(e.Term), Kind: uint8(e.Kind), Payload: e.Payload, Frame: e.Frame}

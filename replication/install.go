@@ -224,8 +224,13 @@ type served struct {
 var errEnough = errors.New("enough entries")
 
 // fetch returns retained entries from an index on, for a follower; none means that
-// there are none up to through. The transport releases them.
+// there are none up to through, so this node must have applied that far. The transport releases them.
 func (g *Group) fetch(ctx context.Context, peer transport.Peer, from, through record.Index, bytes int) ([]transport.Entry, error) {
+	if has := g.SnapshotIndex(); has < through {
+		if in := g.current(); in == nil || record.Index(in.raft.AppliedIndex()) < through {
+			return nil, fmt.Errorf("entries up to %d, this node has not applied that far: %w", through, ErrNotReady)
+		}
+	}
 	select {
 	case g.serving <- struct{}{}:
 	case <-ctx.Done():

@@ -101,6 +101,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 	stable := newStableStore(g.stable, in.failure)
 	in.store = &store{
 		log: g.node.config.Log, shard: g.log, pool: g.node.config.Pool, stable: stable, snapshots: g.snapshots, failure: in.failure, needed: in.needed,
+		corrupt: in.stepAside,
 	}
 	if err := in.check(); err != nil {
 		return nil, err

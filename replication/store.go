@@ -23,6 +23,9 @@ const stallTimeout = time.Second
 // StoreLogs waits for it: they lie in memory, beside the tail.
 const maxUnsynced = 8 << 20
 
+// corruptPause lies between two times that somebody is told of an entry that cannot be read.
+const corruptPause = 5 * time.Second
+
 // heldEntries is how many entries stay at hand for a follower that is behind and
 // connected, so that it need not begin again with a newer snapshot.
 const heldEntries = 128 << 10
@@ -38,6 +41,8 @@ type store struct {
 	snapshots *snapshots
 	failure   *failure
 	needed    func() record.Index // the first entry that a connected follower may ask for, 0 for none
+	corrupt   func(error)         // told, now and then, that an entry that a follower lacks cannot be read here
+	told      atomic.Int64        // when it was, in ns since 1970
 	appended  atomic.Bool         // keyAppended is stored
 }
 
@@ -91,6 +96,12 @@ func (s *store) pin(index record.Index, term record.Term, kind raft.LogType) (tr
 	}
 	var err error
 	e.Payload, e.Frame, err = s.shard.Pin(index, term)
+	if _, ok := errors.AsType[*log.CorruptError](err); ok {
+		now, before := time.Now().UnixNano(), s.told.Load()
+		if now-before > int64(corruptPause) && s.told.CompareAndSwap(before, now) {
+			s.corrupt(err)
+		}
+	}
 	return e, err
 }
 
