@@ -162,6 +162,9 @@ func (j *job) run() error {
 	g.logger.Info("catch up with a snapshot", "leader", j.leader, "index", j.request.index, "applied", in.fsm.applied.Load())
 	file, err := j.fetchFile()
 	if err == nil {
+		err = j.verify(file)
+	}
+	if err == nil {
 		err = j.fetchEntries(in)
 	}
 	if err == nil {
@@ -365,6 +368,16 @@ func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
 // errBrokenTransfer says that a snapshot arrived broken and that nothing was changed.
 var errBrokenTransfer = errors.New("the transfer arrived broken")
 
+// verify reads the file that was fetched, while raft runs on. A broken one is removed: it is a transfer, not somebody's data.
+func (j *job) verify(path string) error {
+	s := j.group.snapshots
+	err := s.verify(path)
+	if errors.Is(err, record.ErrCorrupt) {
+		err = errors.Join(fmt.Errorf("%w: %w", errBrokenTransfer, err), s.fs.Remove(path))
+	}
+	return err
+}
+
 // install replaces the group's raft by one that begins on the snapshot.
 func (j *job) install(path string) error {
 	g := j.group
@@ -377,15 +390,12 @@ func (j *job) install(path string) error {
 	g.running.Store(nil)
 	in.close()
 	err := j.replace(in, path)
-	if err == nil || errors.Is(err, errBrokenTransfer) {
-		// A file that arrived broken has changed nothing: raft goes on as it was.
-		if failed := g.run(raft.Configuration{}); failed != nil {
-			g.node.fatal(failed)
-			return failed
-		}
-		return err
+	if err == nil {
+		err = g.run(raft.Configuration{})
 	}
-	g.node.fatal(err)
+	if err != nil {
+		g.node.fatal(err)
+	}
 	return err
 }
 
@@ -401,9 +411,6 @@ func (j *job) replace(in *instance, path string) error {
 	}
 	meta, err := g.snapshots.adopt(path)
 	if err != nil {
-		if errors.Is(err, record.ErrCorrupt) { // a transfer, not somebody's data: fetch it again
-			err = errors.Join(fmt.Errorf("%w: %w", errBrokenTransfer, err), g.snapshots.fs.Remove(path))
-		}
 		return err
 	}
 	if err := in.store.reconcile(meta, applied); err != nil {

@@ -83,3 +83,35 @@ func TestCorruptRetainedEntry(t *testing.T) {
 		c.onlyVoters(1)
 	})
 }
+
+// TestCorruptSnapshotOnLeader lets the newest snapshot rot that a wiped node is to be brought to.
+func TestCorruptSnapshotOnLeader(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallWindow)
+		c.startAll()
+		want := c.fill(1, "text", 40, nil)
+		c.agree(1, want)
+		leader := c.leader(1)
+		wiped := c.nodes[leader.number%3+1]
+		wiped.crash(rand.New(rand.NewPCG(1, 1)), 0)
+		wiped.wipe()
+		g := leader.node.Group(1)
+		meta := g.snapshots.newest()
+		name := g.snapshots.path(meta.id())
+		b, err := readFile(leader.mem, name, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-12] ^= 1 // of the state
+		if err := writeFile(leader.mem, name, b); err != nil {
+			t.Fatal(err)
+		}
+		wiped.start()
+		c.agree(1, want)
+		c.onlyVoters(1)
+		c.agree(1, c.fill(1, "after", 3, want))
+		if err := g.snapshots.verify(g.snapshots.path(g.snapshots.newest().id())); err != nil {
+			t.Errorf("the leader's newest snapshot: %v", err)
+		}
+	})
+}

@@ -107,7 +107,10 @@ func (in *instance) install(to transport.Peer, request *raft.InstallSnapshotRequ
 		switch {
 		case err == nil:
 			heard = time.Now()
-		case errors.As(err, &failed) || time.Since(heard) > installPatience:
+		case errors.As(err, &failed):
+			in.renewCorrupt(meta)
+			return err
+		case time.Since(heard) > installPatience:
 			return err
 		}
 		switch {
@@ -124,6 +127,19 @@ func (in *instance) install(to transport.Peer, request *raft.InstallSnapshotRequ
 		if err := in.pauseInstall(request.Term, stop); err != nil {
 			return fmt.Errorf("install on node %d: %w", to.Node, err)
 		}
+	}
+}
+
+// renewCorrupt takes a new snapshot if the one that a follower could not install is corrupt here: it would be offered for ever.
+func (in *instance) renewCorrupt(meta *snapshotMeta) {
+	g := in.group
+	err := g.snapshots.verify(g.snapshots.path(meta.id()))
+	if !errors.Is(err, record.ErrCorrupt) {
+		return
+	}
+	g.logger.Error("a snapshot is corrupt: another one is taken", "error", err)
+	if err := in.await(g.node.ctx, func() raft.Future { return in.raft.Snapshot() }); err != nil {
+		g.logger.Error("no snapshot takes the place of the corrupt one yet", "error", err)
 	}
 }
 
