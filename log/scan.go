@@ -14,7 +14,7 @@ const (
 	// scanSpan is how many indexes a scan looks at in one pass over the segments that hold them.
 	scanSpan = 32 << 10
 	// backfillAhead is how far Backfill may be ahead of the disk, in bytes.
-	backfillAhead = 16 << 20
+	backfillAhead = 4 << 20
 )
 
 // Scan visits the entries in [from, through] that are retained and final, in order of index: also those before

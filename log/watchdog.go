@@ -22,8 +22,12 @@ func (f *failing) err() error {
 	return nil
 }
 
-// watchdogSteps is how many steps a watchdog's patience is counted in.
-const watchdogSteps = 8
+const (
+	// watchdogSteps is how many steps a watchdog's patience is counted in.
+	watchdogSteps = 8
+	// slowestDisk is what a disk must do at least, in bytes a second: it is busy and not hung as long as it does.
+	slowestDisk = 1 << 20
+)
 
 // A Watchdog reports a call to the disk that does not return. It costs a timer and no
 // goroutine while all is well; the timer's goroutine ends when fail returns.
@@ -37,22 +41,25 @@ type Watchdog struct {
 
 	mu    sync.Mutex // guards the rest
 	timer *time.Timer
-	what  string    // the call that is under way; empty for none
-	steps int       // that have passed since it began
-	due   time.Time // when the next one will have: a timer that was stopped too late comes before that
-	fired bool      // for the call that is under way
+	what  string        // the call that is under way; empty for none
+	limit time.Duration // for that call
+	steps int           // that have passed since it began
+	due   time.Time     // when the next one will have: a timer that was stopped too late comes before that
+	fired bool          // for the call that is under way
 }
 
-// NewWatchdog returns a watchdog that calls fail, on a goroutine of its own, when a call takes longer than timeout.
+// NewWatchdog returns a watchdog that calls fail, on a goroutine of its own, when a call takes longer than timeout, and a
+// second more for each MiB.
 func NewWatchdog(timeout time.Duration, fail func(error)) *Watchdog {
 	return &Watchdog{timeout: timeout, fail: fail}
 }
 
-// Begin starts to watch a call.
-func (g *Watchdog) Begin(what string) {
+// Begin starts to watch a call that is about so many bytes.
+func (g *Watchdog) Begin(what string, bytes int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.what, g.steps, g.fired = what, 0, false
+	g.limit = g.timeout + time.Duration(bytes/slowestDisk)*time.Second
 	if g.timer == nil {
 		g.timer = time.AfterFunc(g.timeout, func() { g.step(time.Now()) })
 	}
@@ -61,7 +68,7 @@ func (g *Watchdog) Begin(what string) {
 
 // wait has the next step come in time. g.mu is held.
 func (g *Watchdog) wait(now time.Time) {
-	pause := g.timeout / watchdogSteps
+	pause := g.limit / watchdogSteps
 	g.due = now.Add(pause)
 	g.timer.Reset(pause)
 }
@@ -83,22 +90,22 @@ func (g *Watchdog) hung() bool {
 
 // step takes note that the call has taken another step's time.
 func (g *Watchdog) step(now time.Time) {
-	if what := g.late(now); what != "" {
-		g.fail(fmt.Errorf("%s did not return within %s: %w", what, g.timeout, ErrHung))
+	if err := g.late(now); err != nil {
+		g.fail(err)
 	}
 }
 
-// late counts a step and returns the call that is given up now, if any.
-func (g *Watchdog) late(now time.Time) string {
+// late counts a step and returns an error if the call is given up now.
+func (g *Watchdog) late(now time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.what == "" || g.fired || now.Before(g.due) {
-		return ""
+		return nil
 	}
 	if g.steps++; g.steps < watchdogSteps {
 		g.wait(now)
-		return ""
+		return nil
 	}
 	g.fired = true
-	return g.what
+	return fmt.Errorf("%s did not return within %s: %w", g.what, g.limit, ErrHung)
 }

@@ -50,7 +50,7 @@ func (w *writer) flush() error {
 	if len(g.buffers) == 0 {
 		return nil
 	}
-	w.guard.Begin("a write to the log")
+	w.guard.Begin("a write to the log", g.bytes)
 	err := w.file.write(w.log, g.buffers, g.offset)
 	w.guard.End()
 	w.stats.writes.Add(1)
@@ -62,8 +62,15 @@ func (w *writer) flush() error {
 	return nil
 }
 
+// underWay returns how many bytes the group has that is being written.
+func (w *writer) underWay() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writing.bytes
+}
+
 func (w *writer) sync() error {
-	w.guard.Begin("a sync of the log")
+	w.guard.Begin("a sync of the log", w.underWay())
 	began := time.Now()
 	err := w.file.SyncData()
 	w.stats.syncNanos.Add(int64(time.Since(began)))
@@ -91,7 +98,7 @@ func (w *writer) begin(head []byte) error {
 		}
 		w.file = nil
 	}
-	w.guard.Begin("the preparation of a new segment of the log")
+	w.guard.Begin("the preparation of a new segment of the log", 0)
 	file, err := w.next.take()
 	w.guard.End()
 	if err != nil {
