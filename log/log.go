@@ -84,6 +84,7 @@ type Log struct {
 	removed *removals
 	failing failing
 	stats   counters
+	reserve reserve
 	direct  atomic.Bool // writes go past the page cache: wanted, and not refused so far
 
 	mu     sync.Mutex // guards shards
@@ -254,13 +255,16 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Writable returns nil, or why the next segment cannot be prepared: then new events should be
-// refused with a retriable error, so that what is left of the present segment stays for votes and the like.
+// Writable returns nil, or why new events should be refused with a retriable error: the next segment cannot be prepared, or
+// the disk is nearly full. What is left stays for votes, for what makes room, and for the index.
 func (l *Log) Writable() error {
 	if err := l.failing.err(); err != nil {
 		return err
 	}
-	return l.writer.next.err()
+	if err := l.writer.next.err(); err != nil {
+		return err
+	}
+	return l.reserve.err(&l.config)
 }
 
 // Close writes and syncs what is queued and ends the goroutines. Later calls return nil.

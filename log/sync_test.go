@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/stela-db/stela/log/record"
@@ -118,4 +119,23 @@ func TestFullDiskIsTriedAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk that is nearly full takes no new data, while there is room for what must be written, and again when there is more.
+func TestNearlyFullDiskIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		const total = 1 << 30
+		l := open(t, testConfig(disk)) // of segments of 64 KiB
+		for _, free := range []uint64{total / 2, 200 << 10, 0, 256 << 10} {
+			disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: free, TotalBytes: total, UsedBytes: total - free})
+			time.Sleep(reservePause)
+			err := l.Writable()
+			if full := free < 256<<10; full != errors.Is(err, syscall.ENOSPC) || !full && err != nil {
+				t.Errorf("with %d bytes free: %v", free, err)
+			}
+			s := l.Shard(1)
+			appendAll(t, s, entry(s.Last()+1, 1, 100)) // what is not new data is written anyway
+		}
+	})
 }
