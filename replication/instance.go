@@ -29,19 +29,21 @@ type gates struct {
 	success bool // of an append, on a follower
 	applied bool
 	commit  bool // the index that followers hear of
+	own     bool // no gate: raft's own entries pass StoreLogs before they are durable, as commands do
 }
 
-func (open gates) apply(wire *transport.ShardConfig, f *fsm) {
+func (open gates) apply(wire *transport.ShardConfig, in *instance) {
 	ungated := func(record.Index, record.Term) error { return nil }
 	if open.success {
 		wire.Durable = ungated
 	}
 	if open.applied {
-		f.gate = ungated
+		in.fsm.gate = ungated
 	}
 	if open.commit {
 		wire.Commit = func(i record.Index) record.Index { return i }
 	}
+	in.store.own = open.own
 }
 
 // instance is one life of a group's raft: a group gets another when a snapshot is
@@ -124,7 +126,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 		Fetch:     g.fetch,
 		Install:   in.install,
 	}
-	g.node.open.apply(&wire, in.fsm)
+	g.node.open.apply(&wire, in)
 	in.transport = g.node.endpoint.Shard(wire)
 	config := g.raftConfig(in.notify)
 	err := in.bootstrap(bootstrap)

@@ -45,7 +45,7 @@ func (s *stableStore) unlock() { <-s.busy }
 
 // write stores durably or does not return before the instance is closed.
 func (s *stableStore) write(key string, value []byte) error {
-	s.guard.Begin("to store " + key + " of raft", 0)
+	s.guard.Begin("to store "+key+" of raft", 0)
 	err := s.stable.Set([]byte(key), value)
 	s.guard.End()
 	if err != nil {

@@ -44,6 +44,7 @@ type store struct {
 	corrupt   func(error)         // told, now and then, that an entry that a follower lacks cannot be read here
 	told      atomic.Int64        // when it was, in ns since 1970
 	appended  atomic.Bool         // keyAppended is stored
+	own       bool                // raft's own entries pass early; see gates
 }
 
 // FirstIndex implements raft.LogStore.
@@ -125,7 +126,7 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	err := s.shard.Append(entries)
 	marked := s.appended.Load()
 	if err == nil {
-		if marked && onlyCommands(logs) {
+		if marked && (s.own || onlyCommands(logs)) {
 			err = s.log.WaitUnsynced(maxUnsynced)
 		} else {
 			err = s.shard.WaitDurable(entries[len(entries)-1].Index)
