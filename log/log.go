@@ -195,10 +195,10 @@ func (l *Log) fail(err error) {
 		return
 	}
 	l.wakeAll()
-	l.config.Logger.Error("the log cannot go on", "error", err)
 	if l.config.Fatal != nil {
 		go l.config.Fatal(err) // once, and on its own so that it may call Close; it ends by itself
 	}
+	l.config.Logger.Error("the log cannot go on", "error", err) // last: its file may be on the disk that hangs
 }
 
 func (l *Log) wakeAll() {
