@@ -304,6 +304,7 @@ type testCluster struct {
 	adjust       func(*Config)
 	wrap         func(int32, vfs.FS) vfs.FS
 	segmentBytes int64
+	direct       bool // logs are written past the page cache of strict disks
 	// prepare is told of each new life of a node before it starts; nil: nobody.
 	prepare func(*testNode)
 }
@@ -365,6 +366,9 @@ func (n *testNode) tryStart() error {
 	if n.cluster.wrap != nil {
 		fs = n.cluster.wrap(n.number, fs)
 	}
+	if n.cluster.direct {
+		fs = &directDisk{FS: fs}
+	}
 	logger := testLogger(n.number)
 	identity, err := OpenIdentity(fs, "data", n.number)
 	if err != nil {
@@ -385,7 +389,7 @@ func (n *testNode) tryStart() error {
 	n.pool = frame.NewPool(0)
 	n.log, err = log.Open(log.Config{
 		FS: fs, Dir: "data/log", Incarnation: identity.Incarnation, SegmentBytes: n.cluster.segmentBytes, TailBytes: 1 << 20,
-		Pool: n.pool, Logger: logger, Fatal: fatal,
+		Pool: n.pool, Logger: logger, Fatal: fatal, Direct: n.cluster.direct,
 	})
 	if err != nil {
 		return err
