@@ -17,7 +17,7 @@ func torn(t *testing.T) (disk *vfs.MemFS, void int64, last record.Index) {
 	fs := vfs.NewMem()
 	l, s := filled(t, fs, 20, 9000)
 	waitForPrepared(l)
-	void, last = l.writer.number+1, s.Last()
+	void, last = l.Active()+1, s.Last()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestRemoveWaitsForTheNextHead(t *testing.T) {
 			t.Fatalf("%d bytes are left in the segment", room)
 		}
 		time.Sleep(2 * noteDelay) // the note begins the next segment, and is not synced
-		if number := l.writer.number; number != 2 {
+		if number := l.Active(); number != 2 {
 			t.Fatalf("the log is in segment %d", number)
 		}
 		if err := l.Remove(1); !errors.Is(err, ErrNeeded) {
