@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,14 +136,14 @@ func TestFullDiskIsToldAndEnds(t *testing.T) {
 		synctest.Wait()
 		full := func(op errorfs.Op) error {
 			if op.Kind == errorfs.OpOpen {
-				return errDisk
+				return syscall.ENOSPC
 			}
 			return nil
 		}
 		fault.Store(&full)
 		appendAll(t, s, entry(1, 1, 10)) // the first segment was prepared; the second cannot be
 		synctest.Wait()
-		if err := l.Writable(); !errors.Is(err, errDisk) {
+		if err := l.Writable(); !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("writable: %v", err)
 		}
 		appendAll(t, s, entry(2, 1, 10)) // there is room left in this one

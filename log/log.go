@@ -84,6 +84,7 @@ type Log struct {
 	removed *removals
 	failing failing
 	stats   counters
+	reserve reserve
 	direct  atomic.Bool // writes go past the page cache: wanted, and not refused so far
 
 	mu     sync.Mutex // guards shards
@@ -152,7 +153,7 @@ func (l *Log) start(r *recovery, active *output) {
 	w := &writer{
 		log:    l,
 		done:   make(chan struct{}),
-		guard:  &watchdog{timeout: l.config.HangTimeout, fail: l.fail},
+		guard:  NewWatchdog(l.config.HangTimeout, l.fail),
 		stats:  &l.stats,
 		layout: layout{end: r.end, seal: r.seal, number: r.number, hinted: r.hinted, parts: r.parts, marks: map[record.Shard]*mark{}},
 		file:   active,
@@ -194,10 +195,10 @@ func (l *Log) fail(err error) {
 		return
 	}
 	l.wakeAll()
-	l.config.Logger.Error("the log cannot go on", "error", err)
 	if l.config.Fatal != nil {
 		go l.config.Fatal(err) // once, and on its own so that it may call Close; it ends by itself
 	}
+	l.config.Logger.Error("the log cannot go on", "error", err) // last: its file may be on the disk that hangs
 }
 
 func (l *Log) wakeAll() {
@@ -254,13 +255,16 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Writable returns nil, or why the next segment cannot be prepared: then new events should be
-// refused with a retriable error, so that what is left of the present segment stays for votes and the like.
+// Writable returns nil, or why new events should be refused with a retriable error: the next segment cannot be prepared, or
+// the disk is nearly full. What is left stays for votes, for what makes room, and for the index.
 func (l *Log) Writable() error {
 	if err := l.failing.err(); err != nil {
 		return err
 	}
-	return l.writer.next.err()
+	if err := l.writer.next.err(); err != nil {
+		return err
+	}
+	return l.reserve.err(&l.config)
 }
 
 // Close writes and syncs what is queued and ends the goroutines. Later calls return nil.

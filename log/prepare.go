@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/stela-db/stela/log/segment"
 )
 
 const (
-	// prepareRetry is how long the preparer waits after the disk refused a new segment.
+	// prepareRetry is how long the preparer waits after the disk was too full for a new segment.
 	prepareRetry = time.Second
 	// Zeros are written zeroStep bytes at a time, and zeroEarned bytes for each sync of the present segment.
 	zeroStep   = 1 << 20
@@ -60,7 +61,7 @@ func (p *preparer) run() {
 		}
 	}()
 	for {
-		for !p.closed && (p.ready != nil || p.retry != nil) && !p.due() {
+		for !p.closed && p.rests() {
 			p.changed.Wait()
 		}
 		if p.closed {
@@ -75,6 +76,11 @@ func (p *preparer) run() {
 	}
 }
 
+// rests reports whether there is nothing to do now. p.mu is held.
+func (p *preparer) rests() bool {
+	return (p.ready != nil || p.retry != nil || p.failure != nil && !isFull(p.failure)) && !p.due()
+}
+
 // prepare makes the file. p.mu is held, except while the disk works.
 func (p *preparer) prepare() {
 	config, number := &p.log.config, p.wanted
@@ -86,18 +92,31 @@ func (p *preparer) prepare() {
 			err = errors.Join(err, file.Close())
 		}
 	}
+	p.judge(err)
 	p.mu.Lock()
 	p.zeroed = 0
 	p.end(ready, err)
 }
 
+// judge ends the log unless the attempt went well, or the disk is full and may be asked again. p.mu is not held.
+func (p *preparer) judge(err error) {
+	if err != nil && !isFull(err) {
+		p.log.fail(fmt.Errorf("prepare the next segment: %w", err))
+	}
+}
+
+// isFull reports whether an error says that the disk has no room, and nothing else is in doubt.
+func isFull(err error) bool {
+	return !errors.Is(err, segment.ErrSync) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+}
+
 // end keeps what came of an attempt. p.mu is held.
 func (p *preparer) end(ready *output, err error) {
-	if err != nil && p.failure == nil {
+	if err != nil && p.failure == nil && isFull(err) {
 		p.log.config.Logger.Error("next segment cannot be prepared: new data will be refused when the present one is full", "error", err)
 	}
 	p.ready, p.failure = ready, err
-	if err != nil && !p.closed {
+	if err != nil && !p.closed && isFull(err) {
 		p.retry = time.AfterFunc(prepareRetry, p.again)
 	}
 }
@@ -131,6 +150,7 @@ func (p *preparer) zeroMore() {
 	} else {
 		p.log.stats.zeroed.Add(size)
 	}
+	p.judge(err)
 	p.mu.Lock()
 	p.zeroing = false
 	p.zeroed += size

@@ -424,6 +424,10 @@ func (r *recovery) spares(newest int64) error {
 			r.number, r.seal = number, true
 		}
 	}
+	// A file under the number of a removed segment would be removed by the next start.
+	if n := len(r.log.removed.intervals); n > 0 && r.log.removed.intervals[n-1].through > r.number {
+		r.number, r.seal = r.log.removed.intervals[n-1].through, true
+	}
 	for _, number := range r.numbers {
 		if number > newest && number <= r.number {
 			r.parts = append(r.parts, &part{number: number, void: true, start: segment.At(number, 0), end: segment.At(number, 0)})

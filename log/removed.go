@@ -22,7 +22,7 @@ type removals struct {
 
 type interval struct {
 	from, through int64
-	head          []byte // of the lowest segment in it that has one; nil when none has
+	head          []byte // of the lowest segment in it that has one, without the zeros at its end; nil when none has
 }
 
 func openRemovals(fs FS, path string) (*removals, error) {
@@ -43,7 +43,7 @@ func openRemovals(fs FS, path string) (*removals, error) {
 		r.intervals = append(r.intervals, interval{
 			from:    int64(binary.LittleEndian.Uint64(b)),
 			through: int64(binary.LittleEndian.Uint64(b[8:])),
-			head:    b[20:n:n],
+			head:    bytes.TrimRight(b[20:n], "\x00"), // earlier releases kept whole blocks
 		})
 		b = b[n:]
 	}
@@ -67,8 +67,14 @@ func (r *removals) heads() ([]segment.Head, error) {
 		if len(v.head) == 0 {
 			continue
 		}
-		number := int64(binary.LittleEndian.Uint64(v.head[16:]))
-		h, err := segment.ReadHead(bytes.NewReader(v.head), removedName, number)
+		if len(v.head) < 24 {
+			return nil, fmt.Errorf("head of %d bytes in %s: %w", len(v.head), removedName, record.ErrCorrupt)
+		}
+		whole := v.head
+		if size := int(binary.LittleEndian.Uint32(v.head[12:])); size <= maxHead {
+			whole = append(slices.Clip(v.head), make([]byte, max(0, size-len(v.head)))...)
+		}
+		h, err := segment.ReadHead(bytes.NewReader(whole), removedName, int64(binary.LittleEndian.Uint64(v.head[16:])))
 		if err != nil {
 			return nil, err
 		}
@@ -77,8 +83,13 @@ func (r *removals) heads() ([]segment.Head, error) {
 	return heads, nil
 }
 
-// add notes durably that segment number is removed; head is nil when it has no valid one.
+// maxHead is more than any head has, in bytes.
+const maxHead = 1 << 20
+
+// add notes durably that segment number is removed; head is nil when it has no valid one. Of the head only what is not
+// zero is kept, since there may be many gaps, and nothing when there is no segment before.
 func (r *removals) add(number int64, head []byte) error {
+	head = bytes.TrimRight(head, "\x00")
 	next := append(slices.Clone(r.intervals), interval{from: number, through: number, head: head})
 	slices.SortFunc(next, func(a, b interval) int { return int(a.from - b.from) })
 	merged := next[:1]
@@ -92,6 +103,9 @@ func (r *removals) add(number int64, head []byte) error {
 		if len(last.head) == 0 {
 			last.head = v.head
 		}
+	}
+	if merged[0].from == 1 {
+		merged[0].head = nil
 	}
 	var b []byte
 	for _, v := range merged {

@@ -16,6 +16,7 @@ type SegmentInfo struct {
 	End       record.Position // after the last one; Start when the file holds no valid data
 	Bytes     int64           // from Start to End
 	Sealed    bool            // nothing will be written to it any more
+	Void      bool            // recovery passed it over: what is in it cannot be read, and it stays for ever
 	CreatedAt time.Time       // zero when the file holds no valid data
 }
 
@@ -26,7 +27,7 @@ func (l *Log) Segments() []SegmentInfo {
 	defer w.mu.Unlock()
 	infos := make([]SegmentInfo, len(w.parts))
 	for i, p := range w.parts {
-		infos[i] = SegmentInfo{Number: p.number, Start: p.start, End: p.end, Sealed: p.end != 0, CreatedAt: p.created}
+		infos[i] = SegmentInfo{Number: p.number, Start: p.start, End: p.end, Sealed: p.end != 0, Void: p.void, CreatedAt: p.created}
 		if p.end == 0 {
 			infos[i].End = w.end
 		}
@@ -35,10 +36,17 @@ func (l *Log) Segments() []SegmentInfo {
 	return infos
 }
 
+// Active returns the number of the segment that is written to, or of the one before the first.
+func (l *Log) Active() int64 {
+	l.writer.mu.Lock()
+	defer l.writer.mu.Unlock()
+	return l.writer.number
+}
+
 // Remove deletes a segment of which retention decided that nothing in it is live. The
 // decision is durable before the file goes. The error wraps ErrNeeded for the active segment, for one that holds
-// entries of a window, and for one without which superseded entries in an older segment would look
-// final; it wraps ErrNotFound when there is no such segment.
+// entries of a window, for one without which superseded entries in an older segment would look
+// final, and for one that cannot be read; it wraps ErrNotFound when there is no such segment. A sync that fails ends the log.
 func (l *Log) Remove(number int64) error {
 	l.removing <- struct{}{}
 	defer func() { <-l.removing }()
@@ -54,7 +62,7 @@ func (l *Log) Remove(number int64) error {
 		return fmt.Errorf("remove segment %d: %w", number, err)
 	}
 	if err := l.removed.add(number, head); err != nil {
-		return fmt.Errorf("remove segment %d: %w", number, err)
+		return l.unsure(fmt.Errorf("remove segment %d: %w", number, err))
 	}
 	l.writer.drop(number)
 	l.readers.forget(number)
@@ -63,7 +71,15 @@ func (l *Log) Remove(number int64) error {
 		return fmt.Errorf("remove segment %d: %w", number, err)
 	}
 	l.stats.removed.Add(1)
-	return segment.SyncDir(fs, dir)
+	return l.unsure(segment.SyncDir(fs, dir))
+}
+
+// unsure ends the log if an error is of a sync that failed, and returns the error.
+func (l *Log) unsure(err error) error {
+	if errors.Is(err, segment.ErrSync) {
+		l.fail(err)
+	}
+	return err
 }
 
 // readHead returns a segment's head, nil when it has no valid one.
@@ -91,19 +107,24 @@ func (w *writer) removable(number int64) error {
 	if w.closing {
 		return ErrClosed
 	}
-	var found *part
+	var found, next *part // next is the one whose head tells where this one ends and what it held
 	for _, p := range w.parts {
-		if p.number == number {
+		switch {
+		case p.number == number:
 			found = p
+		case found != nil && next == nil && !p.void:
+			next = p
 		}
 	}
 	switch {
 	case found == nil:
 		return ErrNotFound
 	case found.void:
-		return nil
-	case found.end == 0 || found.end > record.Position(w.durable.Load()) || number == w.parts[len(w.parts)-1].number:
+		return fmt.Errorf("what is in it cannot be read: %w", ErrNeeded)
+	case found.end == 0 || next == nil:
 		return fmt.Errorf("it is being written: %w", ErrNeeded)
+	case next.start >= record.Position(w.durable.Load()):
+		return fmt.Errorf("the head of segment %d is not durable: %w", next.number, ErrNeeded)
 	}
 	for shard, held := range found.held {
 		if m := w.marks[shard]; m != nil && m.first != 0 && held.Touches(m.first, m.last) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/stela-db/stela/log/record"
 	"github.com/stela-db/stela/log/segment"
@@ -13,13 +14,13 @@ const (
 	// scanSpan is how many indexes a scan looks at in one pass over the segments that hold them.
 	scanSpan = 32 << 10
 	// backfillAhead is how far Backfill may be ahead of the disk, in bytes.
-	backfillAhead = 16 << 20
+	backfillAhead = 4 << 20
 )
 
 // Scan visits the entries in [from, through] that are retained and final, in order of index: also those before
 // the window and those that were backfilled; of an index that was written several times the last one that was not superseded. It
-// waits until all that was queued before is durable, so that it sees that too. The tail is checked and belongs to Scan again when
-// visit returns. An error of visit ends the scan and is returned as it is.
+// waits until all that was queued before is durable, so that it sees that too. What retention removes meanwhile is not
+// retained: it may be visited or not. The tail is checked and belongs to Scan again when visit returns. An error of visit ends the scan and is returned as it is.
 func (s *Shard) Scan(from, through record.Index, visit func(info EntryInfo, tail []byte) error) error {
 	if err := s.log.writer.waitForAll(); err != nil {
 		return err
@@ -40,7 +41,11 @@ func (s *Shard) Scan(from, through record.Index, visit func(info EntryInfo, tail
 			if h.Index == 0 {
 				continue
 			}
-			if tail, err = s.readTail(h, tail); err != nil {
+			tail, err = s.readTail(h, tail)
+			if number, _ := segment.Split(h.Position); s.log.isRemoved(number, err) {
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("scan entry %d of shard %d: %w", h.Index, s.number, err)
 			}
 			if err := visit(infoOf(h), tail); err != nil {
@@ -63,6 +68,9 @@ func (s *Shard) ScanSegment(number int64, visit func(info EntryInfo, tail []byte
 			continue
 		}
 		r, err := s.log.readers.get(number)
+		if s.log.isRemoved(number, err) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -103,6 +111,16 @@ func (s *Shard) readTail(h *segment.Header, dst []byte) ([]byte, error) {
 	}
 	defer s.log.readers.put(r)
 	return r.ReadTail(h, dst)
+}
+
+// isRemoved reports whether err says that a segment's file is not there because it was removed meanwhile.
+func (l *Log) isRemoved(number int64, err error) bool {
+	if !errors.Is(err, ErrNotFound) {
+		return false
+	}
+	l.writer.mu.Lock()
+	defer l.writer.mu.Unlock()
+	return !slices.ContainsFunc(l.writer.parts, func(p *part) bool { return p.number == number })
 }
 
 // RetainedFirst returns the lowest index that is on disk, backfilled ones included, 0 when there is none.
@@ -161,11 +179,20 @@ func (w *writer) held(shard record.Shard) []heldPart {
 // from index from on; those that are not retained have index 0.
 func (s *Shard) collect(from, through record.Index) ([]segment.Header, error) {
 	found := make([]segment.Header, through-from+1)
-	for _, p := range s.log.writer.held(s.number) {
+	parts := s.log.writer.held(s.number)
+	for len(parts) > 0 {
+		p := &parts[0]
+		parts = parts[1:]
 		if !p.held.Touches(from, through) {
 			continue
 		}
-		if err := s.collectPart(&p, from, found); err != nil {
+		err := s.collectPart(p, from, found)
+		switch {
+		case s.log.isRemoved(p.number, err):
+			// It may have told what is superseded in an older one, which then was removed before: look at what is left.
+			clear(found)
+			parts = s.log.writer.held(s.number)
+		case err != nil:
 			return nil, err
 		}
 	}

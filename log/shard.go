@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -64,6 +65,21 @@ func (s *Shard) Durable() record.Index {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.durable
+}
+
+// LastUpTo returns the last index of the window that lies in a segment up to that number, 0 when there is none.
+func (s *Shard) LastUpTo(number int64) record.Index {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.window.begin()
+	n := sort.Search(s.window.count, func(k int) bool {
+		found, _ := segment.Split(s.window.at(first + record.Index(k)).position)
+		return found > number
+	})
+	if n == 0 {
+		return 0
+	}
+	return first + record.Index(n) - 1
 }
 
 // Info returns what is known of an entry of the window, outside of which the error wraps ErrNotFound.

@@ -189,7 +189,7 @@ func (s *Stable) Set(key, value []byte) error {
 			return s.failure
 		}
 		if err := f.SyncData(); err != nil {
-			s.failure = fmt.Errorf("sync %s: %w", s.path, err)
+			s.failure = fmt.Errorf("%w: %s: %w", segment.ErrSync, s.path, err)
 			return s.failure
 		}
 	}

@@ -50,9 +50,9 @@ func (w *writer) flush() error {
 	if len(g.buffers) == 0 {
 		return nil
 	}
-	w.guard.begin("write")
+	w.guard.Begin("a write to the log", g.bytes)
 	err := w.file.write(w.log, g.buffers, g.offset)
-	w.guard.end()
+	w.guard.End()
 	w.stats.writes.Add(1)
 	if err != nil {
 		return fmt.Errorf("write %d bytes at %d of the active segment: %w", g.bytes, g.offset, err)
@@ -62,12 +62,19 @@ func (w *writer) flush() error {
 	return nil
 }
 
+// underWay returns how many bytes the group has that is being written.
+func (w *writer) underWay() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writing.bytes
+}
+
 func (w *writer) sync() error {
-	w.guard.begin("sync")
+	w.guard.Begin("a sync of the log", w.underWay())
 	began := time.Now()
 	err := w.file.SyncData()
 	w.stats.syncNanos.Add(int64(time.Since(began)))
-	w.guard.end()
+	w.guard.End()
 	w.stats.syncs.Add(1)
 	if err != nil {
 		return fmt.Errorf("sync the active segment: %w", err)
@@ -91,9 +98,9 @@ func (w *writer) begin(head []byte) error {
 		}
 		w.file = nil
 	}
-	w.guard.begin("preparation of a new segment")
+	w.guard.Begin("the preparation of a new segment of the log", 0)
 	file, err := w.next.take()
-	w.guard.end()
+	w.guard.End()
 	if err != nil {
 		return fmt.Errorf("begin a new segment: %w", err)
 	}

@@ -50,7 +50,7 @@ type part struct {
 type writer struct {
 	log     *Log
 	next    *preparer
-	guard   *watchdog
+	guard   *Watchdog
 	done    chan struct{}
 	durable atomic.Int64 // record.Position up to which everything is written and synced
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type job struct {
 	request installRequest
 	ctx     context.Context // ends when another job replaces this one, or with the group
 	cancel  context.CancelFunc
+	source  int32         // whom entries are fetched from: the leader, or who could answer what it could not
 	fetched atomic.Bool   // all is here
 	proceed chan struct{} // closed when the leader wants it installed
 	once    sync.Once     // of proceed
@@ -106,7 +108,7 @@ func (c *catchup) ask(from transport.Peer, r *installRequest) (installState, uin
 		return installDone, r.term, nil
 	}
 	c.stop()
-	j := &job{group: c.group, leader: from.Node, request: *r, proceed: make(chan struct{}), done: make(chan struct{})}
+	j := &job{group: c.group, leader: from.Node, source: from.Node, request: *r, proceed: make(chan struct{}), done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(c.group.node.ctx)
 	c.job = j
 	if !c.group.node.spawn(func() {
@@ -159,6 +161,9 @@ func (j *job) run() error {
 	}
 	g.logger.Info("catch up with a snapshot", "leader", j.leader, "index", j.request.index, "applied", in.fsm.applied.Load())
 	file, err := j.fetchFile()
+	if err == nil {
+		err = j.verify(file)
+	}
 	if err == nil {
 		err = j.fetchEntries(in)
 	}
@@ -306,14 +311,38 @@ func (j *job) checkpoint(in *instance, first, through uint64) error {
 	return in.store.stable.setBackfill(first, through)
 }
 
+// ask asks for one piece. What the leader has and cannot read, another node may have whole: everything up to the
+// snapshot is committed, and who has applied it has the same.
+func (j *job) ask(from, through record.Index) (*transport.Fetched, error) {
+	sources := append([]int32{j.source, j.leader}, j.group.node.others()...)
+	var first error
+	for i, source := range sources {
+		if slices.Contains(sources[:i], source) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(j.ctx, partPatience)
+		fetched, err := j.group.node.endpoint.Fetch(ctx, source, j.group.number, from, through)
+		cancel()
+		if err == nil {
+			j.source = source
+			return fetched, nil
+		}
+		if first == nil {
+			first = fmt.Errorf("fetch entries %d to %d from node %d: %w", from, through, source, err)
+		}
+		if _, refused := errors.AsType[*transport.RemoteError](err); !refused && source == j.leader {
+			break // it cannot be reached: this is no matter of what it has
+		}
+	}
+	return nil, first
+}
+
 // fetchSome fetches one piece and returns its bytes and last index, or 0 when nothing
 // is retained from there on.
 func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
-	ctx, cancel := context.WithTimeout(j.ctx, partPatience)
-	defer cancel()
-	fetched, err := j.group.node.endpoint.Fetch(ctx, j.leader, j.group.number, from, through)
+	fetched, err := j.ask(from, through)
 	if err != nil {
-		return 0, 0, fmt.Errorf("fetch entries %d to %d from node %d: %w", from, through, j.leader, err)
+		return 0, 0, err
 	}
 	defer fetched.Release()
 	if len(fetched.Entries) == 0 {
@@ -324,7 +353,7 @@ func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
 	for i := range fetched.Entries {
 		e := &fetched.Entries[i]
 		if index := record.Index(e.Index); index < from || index > through {
-			return 0, 0, fmt.Errorf("node %d sent entry %d, wanted %d to %d: %w", j.leader, index, from, through, record.ErrCorrupt)
+			return 0, 0, fmt.Errorf("node %d sent entry %d, wanted %d to %d: %w", j.source, index, from, through, record.ErrCorrupt)
 		}
 		from = record.Index(e.Index) + 1
 		entries[i] = log.Entry{Index: record.Index(e.Index), Term: record.Term(e.Term), Kind: uint8(e.Kind), Payload: e.Payload, Frame: e.Frame}
@@ -339,6 +368,16 @@ func (j *job) fetchSome(from, through record.Index) (int, record.Index, error) {
 // errBrokenTransfer says that a snapshot arrived broken and that nothing was changed.
 var errBrokenTransfer = errors.New("the transfer arrived broken")
 
+// verify reads the file that was fetched, while raft runs on. A broken one is removed: it is a transfer, not somebody's data.
+func (j *job) verify(path string) error {
+	s := j.group.snapshots
+	err := s.verify(path)
+	if errors.Is(err, record.ErrCorrupt) {
+		err = errors.Join(fmt.Errorf("%w: %w", errBrokenTransfer, err), s.fs.Remove(path))
+	}
+	return err
+}
+
 // install replaces the group's raft by one that begins on the snapshot.
 func (j *job) install(path string) error {
 	g := j.group
@@ -351,15 +390,12 @@ func (j *job) install(path string) error {
 	g.running.Store(nil)
 	in.close()
 	err := j.replace(in, path)
-	if err == nil || errors.Is(err, errBrokenTransfer) {
-		// A file that arrived broken has changed nothing: raft goes on as it was.
-		if failed := g.run(raft.Configuration{}); failed != nil {
-			g.node.fatal(failed)
-			return failed
-		}
-		return err
+	if err == nil {
+		err = g.run(raft.Configuration{})
 	}
-	g.node.fatal(err)
+	if err != nil {
+		g.node.fatal(err)
+	}
 	return err
 }
 
@@ -369,14 +405,14 @@ func (j *job) replace(in *instance, path string) error {
 	if in.store.has(j.request.index, j.request.indexTerm) { // meanwhile raft was faster
 		return nil
 	}
+	applied := record.Index(in.fsm.applied.Load())
+	if err := in.store.stable.setInstall(j.request.index, j.request.indexTerm, applied); err != nil {
+		return fmt.Errorf("store that a snapshot is being installed: %w", err)
+	}
 	meta, err := g.snapshots.adopt(path)
 	if err != nil {
-		if errors.Is(err, record.ErrCorrupt) { // a transfer, not somebody's data: fetch it again
-			err = errors.Join(fmt.Errorf("%w: %w", errBrokenTransfer, err), g.snapshots.fs.Remove(path))
-		}
 		return err
 	}
-	applied := record.Index(in.fsm.applied.Load())
 	if err := in.store.reconcile(meta, applied); err != nil {
 		return err
 	}

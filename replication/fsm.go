@@ -13,7 +13,11 @@ import (
 	"github.com/stela-db/stela/log/record"
 )
 
-var errNoRestore = errors.New("raft restores nothing here: snapshots are installed beside it")
+var (
+	errNoRestore = errors.New("raft restores nothing here: snapshots are installed beside it")
+	// errReplaying is why no snapshot is taken for a while after a start.
+	errReplaying = errors.New("the state machine has more than raft has replayed since the start")
+)
 
 // fsm hands what raft committed to the state machine. It implements raft.BatchingFSM;
 // raft calls it from one goroutine.
@@ -25,7 +29,8 @@ type fsm struct {
 	settled  func(l *raft.Log, err error) // tells a proposer that is waiting
 	snapshot chan struct{}                // of one place: it is time for a snapshot
 	limits   snapshotLimits
-	applied  atomic.Uint64 // the last index that was handed over
+	applied  atomic.Uint64 // the last index that was handed over, or that the machine had before
+	handed   atomic.Uint64 // the last index that this life of raft has handed over, or that its snapshot covers
 
 	// Since the last snapshot; only raft's goroutine uses them, except that a snapshot sets them back.
 	entries atomic.Uint64
@@ -83,11 +88,12 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	f.release()
 	f.shard.SetApplied(last)
 	f.applied.Store(uint64(last))
+	f.handed.Store(uint64(last))
 	for i, l := range logs {
 		err, _ := results[i].(error)
 		f.settled(l, err)
 	}
-	if f.entries.Load() >= f.limits.entries || f.bytes.Load() >= f.limits.bytes {
+	if last >= done && (f.entries.Load() >= f.limits.entries || f.bytes.Load() >= f.limits.bytes) {
 		select {
 		case f.snapshot <- struct{}{}:
 		default:
@@ -140,9 +146,14 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	return errors.Join(errNoRestore, source.Close())
 }
 
-// Snapshot implements raft.FSM.
+// Snapshot implements raft.FSM. Raft says that what it gets ends where raft is: after a start it replays entries that
+// the machine has, and a snapshot taken meanwhile would have state from beyond its end. Whoever installed
+// it would then be given those entries' successors only.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	applied := f.machine.Applied()
+	if handed := f.handed.Load(); uint64(applied) > handed {
+		return nil, fmt.Errorf("snapshot at entry %d of a state up to %d: %w", handed, applied, errReplaying)
+	}
 	write, release, err := f.machine.Snapshot()
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of the state machine: %w", err)

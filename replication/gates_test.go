@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
+
+	"github.com/stela-db/stela/log/record"
 )
 
 // gateCase holds an entry in a gate, by the disk that it waits for, and changes the leader
@@ -141,6 +144,49 @@ func TestLeaderChangeInGate(t *testing.T) {
 		inBubble(t, func(t *testing.T) {
 			if err := gc.run(t, disks, nil); err != nil {
 				t.Errorf("%s: %v", gc.name, err)
+			}
+		})
+	}
+}
+
+// TestOnlyCommandsPassEarly has a node become the leader whose log is not synced: it must not count itself, so its term's
+// first entry is not committed; and the other way, it is when raft's own entries pass as commands do.
+func TestOnlyCommandsPassEarly(t *testing.T) {
+	disks := formed(t)
+	for _, own := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			r := trial{disks: disks, seed: 1, prepare: func(n *testNode) { n.node.open = gates{own: own} }}
+			p, err := r.begin(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := p.leading()
+			next := p.nodes[first.number%3+1]
+			if err := within("a quiet log", time.Second, func() error {
+				if s := next.node.Group(1).Status(); s.Commit != s.Last || s.Commit != first.node.Group(1).Status().Last {
+					return fmt.Errorf("%+v", s)
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			p.grid.hold(next.number, true)
+			p.isolate(first.number, true)
+			in := next.node.Group(1).current()
+			before := record.Index(in.raft.CommitIndex())
+			in.stand()
+			pass(300 * time.Millisecond)
+			if in.raft.State() != raft.Leader {
+				t.Fatal("the node does not lead")
+			}
+			early := record.Index(in.raft.CommitIndex()) > before
+			if early != own {
+				t.Errorf("own entries pass early: %v; entry %d of %d is committed, %d is durable", own, in.raft.CommitIndex(), in.raft.LastIndex(), next.log.Shard(1).Durable())
+			}
+			p.grid.hold(next.number, false)
+			p.pipes.Heal()
+			if err := p.finish(); err != nil && !own {
+				t.Error(err)
 			}
 		})
 	}

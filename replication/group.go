@@ -72,6 +72,9 @@ func (g *Group) start(machine StateMachine, bootstrap raft.Configuration) error 
 	}
 	g.snapshots, err = openSnapshots(config.FS, config.FS.PathJoin(dir, snapshotsName), g.logger, g.node.fatal)
 	if err == nil {
+		err = g.finishInstall()
+	}
+	if err == nil {
 		err = g.restore()
 	}
 	if err == nil {
@@ -123,6 +126,21 @@ func (g *Group) run(bootstrap raft.Configuration) error {
 	}
 	g.running.Store(in)
 	return nil
+}
+
+// finishInstall makes the log fit a snapshot whose installation a crash has interrupted, before restore takes what is in the
+// log for final.
+func (g *Group) finishInstall() error {
+	meta := g.snapshots.newest()
+	if meta == nil {
+		return nil
+	}
+	applied, ok, err := newStableStore(g.stable, newFailure(g.node.fatal)).install(meta)
+	if err != nil || !ok {
+		return err
+	}
+	s := &store{shard: g.log, snapshots: g.snapshots}
+	return s.reconcile(meta, applied)
 }
 
 // restore makes the machine what the newest snapshot says, if it is behind that.
@@ -275,11 +293,22 @@ func (in *instance) successor() raft.ServerID {
 // Snapshot takes a snapshot now. It does nothing when nothing was applied since the last.
 func (g *Group) Snapshot() error {
 	in := g.current()
+	if meta := g.newestSnapshot(); in != nil && meta != nil && in.raft.AppliedIndex() <= meta.Index {
+		return nil
+	}
 	err := in.await(context.Background(), func() raft.Future { return in.raft.Snapshot() })
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}
 	return err
+}
+
+// newestSnapshot returns the newest snapshot, nil when there is none or the group has not been started.
+func (g *Group) newestSnapshot() *snapshotMeta {
+	if g.current() == nil {
+		return nil
+	}
+	return g.snapshots.newest()
 }
 
 // SnapshotIndex returns the last index that the newest snapshot covers, 0 when there is none.
@@ -290,16 +319,19 @@ func (g *Group) SnapshotIndex() record.Index {
 	return 0
 }
 
-// Compact takes a snapshot, if anything was applied since the last, and forgets the entries that neither a restart nor
-// a follower needs. Snapshots do both when enough entries have come; an idle shard would keep its segments for ever.
-func (g *Group) Compact() error {
+// Compact makes the group let go of the segments up to that number, if it can: it takes a snapshot, if anything was applied since
+// the last, and forgets the entries that lie there and that neither a restart nor a connected follower needs. Snapshots
+// do so when enough entries have come; an idle shard would keep its segments for ever. It does nothing for a
+// group whose entries all lie in later segments.
+func (g *Group) Compact(segment int64) error {
+	in := g.current()
+	if in == nil || g.log.LastUpTo(segment) == 0 {
+		return nil
+	}
 	if err := g.Snapshot(); err != nil {
 		return fmt.Errorf("compact shard %d: %w", g.number, err)
 	}
-	if in := g.current(); in != nil {
-		return in.store.compact(record.Index(g.node.config.TrailingEntries))
-	}
-	return nil
+	return in.store.compact(segment)
 }
 
 // Status is a group's state for metrics.

@@ -107,7 +107,10 @@ func (in *instance) install(to transport.Peer, request *raft.InstallSnapshotRequ
 		switch {
 		case err == nil:
 			heard = time.Now()
-		case errors.As(err, &failed) || time.Since(heard) > installPatience:
+		case errors.As(err, &failed):
+			in.renewCorrupt(meta)
+			return err
+		case time.Since(heard) > installPatience:
 			return err
 		}
 		switch {
@@ -124,6 +127,19 @@ func (in *instance) install(to transport.Peer, request *raft.InstallSnapshotRequ
 		if err := in.pauseInstall(request.Term, stop); err != nil {
 			return fmt.Errorf("install on node %d: %w", to.Node, err)
 		}
+	}
+}
+
+// renewCorrupt takes a new snapshot if the one that a follower could not install is corrupt here: it would be offered for ever.
+func (in *instance) renewCorrupt(meta *snapshotMeta) {
+	g := in.group
+	err := g.snapshots.verify(g.snapshots.path(meta.id()))
+	if !errors.Is(err, record.ErrCorrupt) {
+		return
+	}
+	g.logger.Error("a snapshot is corrupt: another one is taken", "error", err)
+	if err := in.await(g.node.ctx, func() raft.Future { return in.raft.Snapshot() }); err != nil {
+		g.logger.Error("no snapshot takes the place of the corrupt one yet", "error", err)
 	}
 }
 
@@ -224,8 +240,13 @@ type served struct {
 var errEnough = errors.New("enough entries")
 
 // fetch returns retained entries from an index on, for a follower; none means that
-// there are none up to through. The transport releases them.
+// there are none up to through, so this node must have applied that far. The transport releases them.
 func (g *Group) fetch(ctx context.Context, peer transport.Peer, from, through record.Index, bytes int) ([]transport.Entry, error) {
+	if has := g.SnapshotIndex(); has < through {
+		if in := g.current(); in == nil || record.Index(in.raft.AppliedIndex()) < through {
+			return nil, fmt.Errorf("entries up to %d, this node has not applied that far: %w", through, ErrNotReady)
+		}
+	}
 	select {
 	case g.serving <- struct{}{}:
 	case <-ctx.Done():

@@ -29,19 +29,21 @@ type gates struct {
 	success bool // of an append, on a follower
 	applied bool
 	commit  bool // the index that followers hear of
+	own     bool // no gate: raft's own entries pass StoreLogs before they are durable, as commands do
 }
 
-func (open gates) apply(wire *transport.ShardConfig, f *fsm) {
+func (open gates) apply(wire *transport.ShardConfig, in *instance) {
 	ungated := func(record.Index, record.Term) error { return nil }
 	if open.success {
 		wire.Durable = ungated
 	}
 	if open.applied {
-		f.gate = ungated
+		in.fsm.gate = ungated
 	}
 	if open.commit {
 		wire.Commit = func(i record.Index) record.Index { return i }
 	}
+	in.store.own = open.own
 }
 
 // instance is one life of a group's raft: a group gets another when a snapshot is
@@ -101,6 +103,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 	stable := newStableStore(g.stable, in.failure)
 	in.store = &store{
 		log: g.node.config.Log, shard: g.log, pool: g.node.config.Pool, stable: stable, snapshots: g.snapshots, failure: in.failure, needed: in.needed,
+		corrupt: in.stepAside,
 	}
 	if err := in.check(); err != nil {
 		return nil, err
@@ -111,6 +114,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 		limits: snapshotLimits{g.node.config.SnapshotEntries, g.node.config.SnapshotBytes},
 	}
 	in.fsm.applied.Store(uint64(g.machine.Applied()))
+	in.fsm.handed.Store(uint64(g.SnapshotIndex()))
 	g.log.SetApplied(g.machine.Applied())
 	wire := transport.ShardConfig{
 		Number:    g.number,
@@ -122,7 +126,7 @@ func (g *Group) newInstance(bootstrap raft.Configuration) (*instance, error) {
 		Fetch:     g.fetch,
 		Install:   in.install,
 	}
-	g.node.open.apply(&wire, in.fsm)
+	g.node.open.apply(&wire, in)
 	in.transport = g.node.endpoint.Shard(wire)
 	config := g.raftConfig(in.notify)
 	err := in.bootstrap(bootstrap)

@@ -146,6 +146,20 @@ func (in *instance) stand() {
 	}
 }
 
+// stepAside gives leadership to another node, because this one cannot read what a follower lacks: raft would try for ever.
+// The entry stays as it is, for a person to look at, and the node goes on as a follower.
+func (in *instance) stepAside(cause error) {
+	g := in.group
+	g.node.spawn(func() {
+		g.logger.Error("an entry that a follower lacks cannot be read: another node is to lead", "error", cause)
+		ctx, cancel := context.WithTimeout(g.node.ctx, transferPatience)
+		defer cancel()
+		if err := g.Transfer(ctx); err != nil {
+			g.logger.Error("nobody can lead instead: a follower stays behind until another node is back", "error", err)
+		}
+	})
+}
+
 // leaderGone is told that nothing listens any more where the node was. If it led, this
 // node stands without waiting for its own timeout, after those whose turn is first.
 func (g *Group) leaderGone(node int32) {

@@ -148,8 +148,8 @@ func (n *Node) self() transport.Peer {
 }
 
 func (n *Node) fatal(err error) {
-	n.config.Logger.Error("replication cannot go on", "error", err)
 	n.config.Fatal(err)
+	n.config.Logger.Error("replication cannot go on", "error", err) // last: its file may be on the disk that hangs
 }
 
 // spawn runs f on a goroutine that Close waits for; false when the node is closed.

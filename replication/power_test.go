@@ -239,6 +239,7 @@ func (r *trial) begin(t *testing.T) (*powered, error) {
 	})
 	p := &powered{testCluster: c, grid: newGrid(c, rand.New(rand.NewPCG(r.seed, 6))), random: random, lock: make(chanLock, 1), ledger: &ledger{applied: map[record.Index]Committed{}}}
 	p.grid.fast = r.fast
+	c.direct = r.seed%2 == 1
 	c.prepare, c.segmentBytes = r.prepare, 64<<10
 	for number, n := range c.nodes {
 		n.mem = r.disks[number].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: random})

@@ -153,15 +153,24 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	return meta.forRaft(), state, nil
 }
 
-// adopt puts a file that was received whole under its name, durably. It is verified first.
-func (s *snapshots) adopt(partial string) (*snapshotMeta, error) {
-	meta, state, err := s.openState(partial)
+// verify reads a whole file. The error wraps record.ErrCorrupt when it is not as it was written.
+func (s *snapshots) verify(path string) error {
+	_, state, err := s.openState(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	_, err = io.Copy(io.Discard, state)
 	if err = errors.Join(err, state.Close()); err != nil {
-		return nil, fmt.Errorf("verify snapshot %s: %w", partial, err)
+		return fmt.Errorf("verify snapshot %s: %w", path, err)
+	}
+	return nil
+}
+
+// adopt puts a file that was received and verified under its name, durably.
+func (s *snapshots) adopt(partial string) (*snapshotMeta, error) {
+	meta, err := s.readMeta(partial)
+	if err != nil {
+		return nil, err
 	}
 	return meta, s.publish(partial, meta)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stela-db/stela/log"
+	"github.com/stela-db/stela/log/record"
 )
 
 const (
@@ -16,6 +17,7 @@ const (
 	keyStarted     = "Started"  // this store was made by a start of the group
 	keyAppended    = "Appended" // the log has held an entry
 	keyBackfill    = "Backfill" // from, through index u64: fetched from a peer and durable
+	keyInstall     = "Install"  // index, term of a snapshot and what was final here before it, u64
 	stableName     = "vote"     // in the group's folder
 	snapshotsName  = "snapshots"
 	diskPatience   = 2 * time.Second
@@ -28,13 +30,14 @@ const (
 type stableStore struct {
 	stable  *log.Stable
 	failure *failure
+	guard   *log.Watchdog
 	busy    chan struct{} // a lock that time can pass under; it guards voteTerm and all use of stable
 
 	voteTerm uint64 // of a vote whose candidate has not come yet
 }
 
 func newStableStore(stable *log.Stable, failure *failure) *stableStore {
-	return &stableStore{stable: stable, failure: failure, busy: make(chan struct{}, 1)}
+	return &stableStore{stable: stable, failure: failure, guard: log.NewWatchdog(diskPatience, failure.fatal), busy: make(chan struct{}, 1)}
 }
 
 func (s *stableStore) lock()   { s.busy <- struct{}{} }
@@ -42,11 +45,9 @@ func (s *stableStore) unlock() { <-s.busy }
 
 // write stores durably or does not return before the instance is closed.
 func (s *stableStore) write(key string, value []byte) error {
-	watchdog := time.AfterFunc(diskPatience, func() {
-		s.failure.fatal(fmt.Errorf("store %s of raft: the disk has not answered for %v", key, diskPatience))
-	})
+	s.guard.Begin("to store "+key+" of raft", 0)
 	err := s.stable.Set([]byte(key), value)
-	watchdog.Stop()
+	s.guard.End()
 	if err != nil {
 		s.failure.stop(fmt.Errorf("store %s of raft: %w", key, err))
 	}
@@ -135,4 +136,22 @@ func (s *stableStore) backfill() (from, through uint64, err error) {
 		return 0, 0, err
 	}
 	return binary.LittleEndian.Uint64(value), binary.LittleEndian.Uint64(value[8:]), nil
+}
+
+// setInstall remembers, before a snapshot of a peer gets its name, up to where this node's own entries are final:
+// the machine, whose state may be older after a crash, cannot tell any more. Raft does not run.
+func (s *stableStore) setInstall(index, term uint64, applied record.Index) error {
+	value := binary.LittleEndian.AppendUint64(nil, index)
+	value = binary.LittleEndian.AppendUint64(value, term)
+	return s.stable.Set([]byte(keyInstall), binary.LittleEndian.AppendUint64(value, uint64(applied)))
+}
+
+// install returns what setInstall has remembered of the snapshot. ok is false when that came about otherwise.
+func (s *stableStore) install(meta *snapshotMeta) (applied record.Index, ok bool, err error) {
+	value, err := s.Get([]byte(keyInstall))
+	if err != nil || len(value) != 24 {
+		return 0, false, err
+	}
+	index, term := binary.LittleEndian.Uint64(value), binary.LittleEndian.Uint64(value[8:])
+	return record.Index(binary.LittleEndian.Uint64(value[16:])), index == meta.Index && term == meta.Term, nil
 }

@@ -23,6 +23,9 @@ const stallTimeout = time.Second
 // StoreLogs waits for it: they lie in memory, beside the tail.
 const maxUnsynced = 8 << 20
 
+// corruptPause lies between two times that somebody is told of an entry that cannot be read.
+const corruptPause = 5 * time.Second
+
 // heldEntries is how many entries stay at hand for a follower that is behind and
 // connected, so that it need not begin again with a newer snapshot.
 const heldEntries = 128 << 10
@@ -38,7 +41,10 @@ type store struct {
 	snapshots *snapshots
 	failure   *failure
 	needed    func() record.Index // the first entry that a connected follower may ask for, 0 for none
+	corrupt   func(error)         // told, now and then, that an entry that a follower lacks cannot be read here
+	told      atomic.Int64        // when it was, in ns since 1970
 	appended  atomic.Bool         // keyAppended is stored
+	own       bool                // raft's own entries pass early; see gates
 }
 
 // FirstIndex implements raft.LogStore.
@@ -91,6 +97,12 @@ func (s *store) pin(index record.Index, term record.Term, kind raft.LogType) (tr
 	}
 	var err error
 	e.Payload, e.Frame, err = s.shard.Pin(index, term)
+	if _, ok := errors.AsType[*log.CorruptError](err); ok {
+		now, before := time.Now().UnixNano(), s.told.Load()
+		if now-before > int64(corruptPause) && s.told.CompareAndSwap(before, now) {
+			s.corrupt(err)
+		}
+	}
 	return e, err
 }
 
@@ -114,7 +126,7 @@ func (s *store) StoreLogs(logs []*raft.Log) error {
 	err := s.shard.Append(entries)
 	marked := s.appended.Load()
 	if err == nil {
-		if marked && onlyCommands(logs) {
+		if marked && (s.own || onlyCommands(logs)) {
 			err = s.log.WaitUnsynced(maxUnsynced)
 		} else {
 			err = s.shard.WaitDurable(entries[len(entries)-1].Index)
@@ -188,17 +200,20 @@ func (s *store) DeleteRange(low, high uint64) error {
 	return err
 }
 
-// compact forgets what the newest snapshot covers, up to the trailing entries, as raft does after it has taken one.
-func (s *store) compact(trailing record.Index) error {
-	first, last := s.shard.First(), s.shard.Last()
-	meta := s.snapshots.newest()
-	if first == 0 || meta == nil || last <= trailing {
+// compact forgets what the newest snapshot covers and lies in segments up to that number, trailing entries or not.
+func (s *store) compact(segment int64) error {
+	first, meta := s.shard.First(), s.snapshots.newest()
+	if first == 0 || meta == nil {
 		return nil
 	}
-	if high := min(record.Index(meta.Index), last-trailing); high >= first {
-		return s.DeleteRange(uint64(first), uint64(high))
+	high := min(record.Index(meta.Index), s.shard.LastUpTo(segment))
+	if high < first {
+		return nil
 	}
-	return nil
+	if high == s.shard.Last() {
+		s.shard.SetApplied(high) // raft's own entries at the end, which no machine is told of, are final too
+	}
+	return s.DeleteRange(uint64(first), uint64(high))
 }
 
 // forgettable lowers the end of a compaction for followers that are behind, within bounds.
@@ -206,6 +221,9 @@ func (s *store) forgettable(high record.Index) record.Index {
 	needed := s.needed()
 	if needed == 0 || needed > high {
 		return high
+	}
+	if meta := s.snapshots.newest(); needed == high && meta != nil && record.Index(meta.Index) == high {
+		return high // the entry before what they lack is known from the snapshot
 	}
 	last := s.shard.Last()
 	return max(needed-1, min(high, last-min(last, heldEntries)))

@@ -59,6 +59,7 @@ type Config struct {
 	DirectIO     bool  // the log is written past the system's page cache, where the file system lets us
 
 	Timing  Timing
+	Raft    Raft
 	Storage log.FS          // default: the operating system's
 	Network network.Network // default: TCP
 	Logger  *slog.Logger    // default: none
@@ -67,6 +68,12 @@ type Config struct {
 	Fatal func(error)
 	// Version is the build that metrics and /v1/cluster name.
 	Version string
+}
+
+// Raft is what a shard keeps at hand for its followers, which simulations change. Zero fields have defaults.
+type Raft struct {
+	SnapshotEntries uint64 // applied since the last snapshot, after which another is taken; default 16384
+	TrailingEntries uint64 // that stay at hand after a snapshot; default 8192
 }
 
 // Timing are durations that simulations and impatient operators change. Zero fields have defaults.

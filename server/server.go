@@ -199,6 +199,7 @@ func (s *Server) openStorage() error {
 		Identity: *identity, Peers: s.peers(), Network: c.Network, FS: fs, Dir: c.Data,
 		Log: s.log, Pool: s.pool, Logger: s.logger, Fatal: s.fatal,
 		HeartbeatTimeout: c.Timing.Heartbeat, DataShards: c.DataShards,
+		SnapshotEntries: c.Raft.SnapshotEntries, TrailingEntries: c.Raft.TrailingEntries,
 	})
 	if err != nil {
 		return err

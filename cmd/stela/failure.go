@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,6 +16,18 @@ import (
 // report writes an error as one line and returns the exit status.
 func report(w io.Writer, cmd *cobra.Command, err error) int {
 	return command.Report(w, cmd, err, explain)
+}
+
+// reportPatience is how long the report of a fatal error may take: where it goes may be on the disk that hangs.
+const reportPatience = 500 * time.Millisecond
+
+// end ends the process because of an error, after which nothing orderly is tried. It is reported if that is quickly done.
+func end(w io.Writer, err error, exit func(int)) {
+	const failed = 1
+	timer := time.AfterFunc(reportPatience, func() { exit(failed) })
+	status := report(w, nil, err)
+	timer.Stop()
+	exit(status)
 }
 
 // explain adds a next step to errors that come with none.

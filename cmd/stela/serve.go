@@ -142,7 +142,7 @@ func (c *serve) run(ctx context.Context) error {
 	}
 	defer stop()
 	logger := config.Logger
-	config.Fatal = func(err error) { os.Exit(report(c.Err, nil, err)) } // The disk may hang: nothing orderly is tried.
+	config.Fatal = func(err error) { end(c.Err, err, os.Exit) } // The disk may hang: nothing orderly is tried.
 	node, err := server.New(config)
 	if err != nil {
 		return explainServe(err)

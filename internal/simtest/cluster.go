@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -34,7 +35,26 @@ type Cluster struct {
 	Pipes    *network.Pipes
 	machines []*machine
 	shards   int
+	tight    bool
 	logger   *slog.Logger
+}
+
+const (
+	// Of a tight cluster:
+	tightSnapshot  = 50
+	tightTrailing  = 10
+	tightRetention = 5 * time.Second
+)
+
+// Tight makes snapshots so frequent and what Raft keeps at hand so little that, within minutes, nodes go over to snapshots and
+// fetch what lies before. Before the first Boot. (Segments are as small as a server lets them be in any case.)
+func (c *Cluster) Tight() { c.tight = true }
+
+// Direct has the nodes write past the page cache of disks that accept only what is aligned. Before the first Boot.
+func (c *Cluster) Direct() {
+	for _, m := range c.machines {
+		m.disk.direct = true
+	}
 }
 
 type machine struct {
@@ -74,14 +94,19 @@ func (c *Cluster) Boot(id int32) error {
 	host := hostOf(id)
 	m.died = make(chan error, 1)
 	died := m.died
-	node, err := server.New(server.Config{
+	config := server.Config{
 		Node: id, Data: dataFolder, Peers: peers, DataShards: c.shards,
 		Kafka:   []server.Listener{{Bind: fmt.Sprintf("%s:%d", host, kafkaPort)}},
 		HTTP:    fmt.Sprintf("%s:%d", host, httpPort),
 		Storage: m.disk.Boot(), Network: c.Pipes.Host(host), Logger: c.logger.With("node", id),
-		SegmentBytes: simSegment, TailBytes: simTail,
+		SegmentBytes: simSegment, TailBytes: simTail, DirectIO: m.disk.direct,
 		Fatal: func(err error) { died <- err },
-	})
+	}
+	if c.tight {
+		config.Raft = server.Raft{SnapshotEntries: tightSnapshot, TrailingEntries: tightTrailing}
+		config.Timing.Retention = tightRetention
+	}
+	node, err := server.New(config)
 	if err != nil {
 		return fmt.Errorf("boot node %d: %w", id, err)
 	}
@@ -226,14 +251,14 @@ func (c *Cluster) NewWorkload(history *History, seed uint64) *Workload {
 type replica map[record.Index][sha256.Size]byte
 
 // CompareReplicas reads the logs of the machines, all off, and returns where they differ up to the
-// smallest of their last entries. Entries that a machine no longer keeps are not compared.
+// smallest of their last entries, in all that they retain. Entries that a machine does not keep are not compared.
 func (c *Cluster) CompareReplicas() ([]string, error) {
 	var differences []string
 	for shard := range record.Shard(c.shards + 1) {
 		var replicas []replica
 		last := record.Index(0)
 		for i, m := range c.machines {
-			r, end, err := readReplica(m.disk.Boot(), m.id, shard)
+			r, end, err := c.readReplica(m, shard)
 			if err != nil {
 				return nil, fmt.Errorf("read the log of node %d: %w", m.id, err)
 			}
@@ -263,10 +288,11 @@ func (c *Cluster) CompareReplicas() ([]string, error) {
 	return differences, nil
 }
 
-// readReplica opens a log and hashes term, kind and payload of every entry that raft's window holds.
+// readReplica opens a log and hashes term, kind and payload of every entry that it retains and that is final.
 // The last entries may not be committed; they are compared only where every node has them.
-func readReplica(fs log.FS, node int32, shard record.Shard) (r replica, last record.Index, err error) {
-	identity, err := replication.OpenIdentity(fs, dataFolder, node)
+func (c *Cluster) readReplica(m *machine, shard record.Shard) (r replica, last record.Index, err error) {
+	fs := m.disk.Boot()
+	identity, err := replication.OpenIdentity(fs, dataFolder, m.id)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -277,20 +303,18 @@ func readReplica(fs log.FS, node int32, shard record.Shard) (r replica, last rec
 	defer func() { err = errors.Join(err, l.Close()) }()
 	s := l.Shard(shard)
 	r = replica{}
-	for index := s.First(); index != 0 && index <= s.Last(); index++ {
-		info, err := s.Info(index)
+	err = s.Scan(0, math.MaxInt64, func(info log.EntryInfo, _ []byte) error {
+		payload, f, err := s.PinAt(info)
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
-		payload, f, err := s.Pin(index, info.Term)
-		if err != nil {
-			return nil, 0, err
-		}
+		defer f.Release()
 		hash := sha256.New()
 		_, _ = fmt.Fprint(hash, info.Term, info.Kind)
 		_, _ = hash.Write(payload)
-		r[index] = [sha256.Size]byte(hash.Sum(nil))
-		f.Release()
-	}
-	return r, s.Last(), nil
+		r[info.Index] = [sha256.Size]byte(hash.Sum(nil))
+		last = info.Index
+		return nil
+	})
+	return r, last, err
 }

@@ -27,6 +27,8 @@ type Disk struct {
 	mu   sync.Mutex // guards all below
 	mem  *vfs.MemFS
 	boot *boot
+
+	direct bool // it takes writes past the page cache; set before it is used
 }
 
 // boot is the disk as one life of the machine sees it. After a crash that life's
@@ -46,7 +48,11 @@ func (d *Disk) Boot() vfs.FS {
 	defer d.mu.Unlock()
 	b := &boot{}
 	d.boot = b
-	return errorfs.Wrap(d.mem, errorfs.InjectorFunc(b.inject))
+	fs := errorfs.Wrap(d.mem, errorfs.InjectorFunc(b.inject))
+	if d.direct {
+		return &directDisk{FS: fs}
+	}
+	return fs
 }
 
 func (b *boot) inject(op errorfs.Op) error {

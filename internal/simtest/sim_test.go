@@ -89,6 +89,12 @@ func run(t *testing.T, seed uint64) summary {
 	random := rand.New(rand.NewPCG(seed, 1))
 	begin := time.Now()
 	cluster := NewCluster(3, 1+random.IntN(2), logger())
+	if seed%2 == 0 {
+		cluster.Tight()
+	}
+	if seed%3 == 0 {
+		cluster.Direct()
+	}
 	for id := range int32(3) {
 		if err := cluster.Boot(id + 1); err != nil {
 			t.Fatal(err)

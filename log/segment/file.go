@@ -9,6 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// ErrSync is wrapped when a sync failed: nobody knows what the disk holds then, and the next sync may say that all is well.
+var ErrSync = errors.New("sync failed")
+
 func badf(format string, args ...any) error {
 	wanted, found, _ := strings.Cut(fmt.Sprintf(format, args...), "|")
 	return &mismatch{wanted: wanted, found: found}
@@ -24,7 +27,7 @@ func corrupt(file string, offset int64, err error) error {
 
 // Prepare creates the file of a segment with room for size bytes, all zero, opened for
 // writing. When it returns, the file and its name in dir survive a loss of power. A file that is there
-// already must be all zero; that is the caller's to know.
+// already must be all zero; that is the caller's to know. The error wraps ErrSync when it must not be tried again.
 func Prepare(fs vfs.FS, dir string, number, size int64) (vfs.File, error) {
 	name := fs.PathJoin(dir, Name(number))
 	file, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
@@ -35,7 +38,7 @@ func Prepare(fs vfs.FS, dir string, number, size int64) (vfs.File, error) {
 		return nil, errors.Join(fmt.Errorf("reserve %d bytes for segment %s: %w", size, name, err), file.Close())
 	}
 	if err := file.Sync(); err != nil {
-		return nil, errors.Join(fmt.Errorf("sync segment %s: %w", name, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("%w: segment %s: %w", ErrSync, name, err), file.Close())
 	}
 	if err := SyncDir(fs, dir); err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -50,7 +53,7 @@ func SyncDir(fs vfs.FS, dir string) error {
 		return fmt.Errorf("open folder %s: %w", dir, err)
 	}
 	if err := d.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync folder %s: %w", dir, err), d.Close())
+		return errors.Join(fmt.Errorf("%w: folder %s: %w", ErrSync, dir, err), d.Close())
 	}
 	if err := d.Close(); err != nil {
 		return fmt.Errorf("close folder %s: %w", dir, err)

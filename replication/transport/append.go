@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,24 +20,15 @@ func (s *Shard) AppendEntries(id raft.ServerID, _ raft.ServerAddress, request *r
 		return err
 	}
 	answers := make(chan answer, 1)
-	s.send(newWindow(s, k, nil), request, func(m *message, err error) {
+	w := newWindow(s, k, nil)
+	s.send(w, request, func(m *message, err error) {
 		if err != nil {
 			answers <- answer{err: err}
 			return
 		}
 		answers <- answer{head: append([]byte(nil), m.head...)}
 	})
-	timer := time.NewTimer(appendTimeout)
-	defer timer.Stop()
-	var a answer
-	select {
-	case a = <-answers:
-	case <-timer.C:
-		a.err = fmt.Errorf("append to node %d after %v: %w", k.peer.Node, appendTimeout, ErrOverdue)
-		k.fail(a.err)
-	case <-s.stopped:
-		a.err = ErrClosed
-	}
+	a := s.waitForLast(w, answers)
 	if a.err != nil {
 		return a.err
 	}
@@ -47,6 +39,27 @@ func (s *Shard) AppendEntries(id raft.ServerID, _ raft.ServerAddress, request *r
 		s.matched(id, request)
 	}
 	return nil
+}
+
+// waitForLast waits for the answer to a request's last part. The time for it begins anew with each part that is answered: what is
+// under way, up to a whole window, may be more than a slow connection carries in that time.
+func (s *Shard) waitForLast(w *window, answers <-chan answer) answer {
+	timer := time.NewTimer(appendTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case a := <-answers:
+			return a
+		case <-w.moved:
+			timer.Reset(appendTimeout)
+		case <-timer.C:
+			err := fmt.Errorf("append to node %d after %v: %w", w.link.peer.Node, appendTimeout, ErrOverdue)
+			w.link.fail(err)
+			return answer{err: err}
+		case <-s.stopped:
+			return answer{err: ErrClosed}
+		}
+	}
 }
 
 // hurryFor is how long heartbeats go out at once after Hurry: raft has asked for one by then.
@@ -93,6 +106,9 @@ func (s *Shard) beat(id raft.ServerID, request *raft.AppendEntriesRequest, respo
 	putAppendHead(head, request.Term, 0, 0, 0)
 	timeout := s.endpoint.config.Timeout
 	b, err := k.ask(header{kind: kindAppend, shard: s.config.Number}, head, timeout, s.stopped)
+	if errors.Is(err, ErrOverdue) {
+		k.fail(err) // the other side answers heartbeats inline: it is the connection that is slow
+	}
 	if err != nil {
 		return err
 	}

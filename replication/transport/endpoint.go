@@ -237,7 +237,12 @@ func (e *Endpoint) receive(conn net.Conn) {
 		defer e.mu.Unlock()
 		delete(e.inbounds, in)
 	}()
-	greeting, limited, err := welcomeOrRefuse(conn, e.hello(0, 0), e.isPeer)
+	err := network.LimitSilence(conn, unacknowledged)
+	var greeting hello
+	var limited bool
+	if err == nil {
+		greeting, limited, err = welcomeOrRefuse(conn, e.hello(0, 0), e.isPeer)
+	}
 	if err != nil {
 		if e.ctx.Err() == nil {
 			e.config.Logger.Warn("refuse a cluster connection", "from", conn.RemoteAddr().String(), "error", err)

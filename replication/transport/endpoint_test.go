@@ -240,6 +240,9 @@ func TestDeadLinkIsReplaced(t *testing.T) {
 		if err := from.AppendEntries(id, "", request(1, 1), &response); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := from.link(id, classControl, time.Second); err != nil {
+			t.Fatal(err)
+		}
 		pipes.Block("node1", "node2")
 		began := time.Now()
 		if err := from.AppendEntries(id, "", &raft.AppendEntriesRequest{Term: 3}, &response); !errors.Is(err, ErrOverdue) {

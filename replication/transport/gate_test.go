@@ -105,3 +105,21 @@ func TestLongRequestFits(t *testing.T) {
 		}
 	})
 }
+
+// TestSlowLinkGetsThrough sends a long request of which each part takes a while: as long as parts are answered it goes on.
+func TestSlowLinkGetsThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := network.NewPipes()
+		one, two := newEnd(t, pipes, 1, testCluster, nil), newEnd(t, pipes, 2, testCluster, nil)
+		large := command(strings.Repeat("x", splitBytes/2+1), 3)
+		from, to := one.testShard(func(record.Index) []byte { return large }), two.testShard(nil)
+		go answerAll(to, func(*raft.AppendEntriesRequest) *raft.AppendEntriesResponse { // ends with the shard
+			time.Sleep(appendTimeout / 3)
+			return &raft.AppendEntriesResponse{Term: 3, Success: true}
+		})
+		var response raft.AppendEntriesResponse
+		if err := from.AppendEntries(testPeer(2).ServerID(), "", request(1, 40), &response); err != nil || !response.Success {
+			t.Errorf("append: %v, %+v", err, response)
+		}
+	})
+}

@@ -150,7 +150,7 @@ func (in *inbound) heartbeat(s *Shard, h header, request *raft.AppendEntriesRequ
 	}
 	select {
 	case a := <-answers:
-		return in.reply(h, a)
+		return in.reply(h, s.current(a))
 	default: // it is being shut down
 		return in.refuse(h, errNoShard)
 	}

@@ -81,7 +81,7 @@ func (l *lane) run() {
 			a.Error = ErrClosed
 		}
 		w.message.release()
-		a = l.await(&w, a)
+		a = l.shard.current(l.await(&w, a))
 		_ = l.in.reply(w.header, a) // a broken connection has ended by itself
 	}
 }

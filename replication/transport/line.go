@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stela-db/stela/internal/network"
 )
 
 const (
@@ -189,6 +191,10 @@ func (l *line) dial() (*link, error) {
 	defer cancel()
 	conn, err := l.endpoint.config.Network.Dial(ctx, l.remote.address)
 	if err != nil {
+		return nil, err
+	}
+	if err := network.LimitSilence(conn, unacknowledged); err != nil {
+		_ = conn.Close()
 		return nil, err
 	}
 	// Closing the endpoint ends a handshake too.

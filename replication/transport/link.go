@@ -12,7 +12,14 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-const writeTimeout = 5 * time.Second
+const (
+	writeTimeout = 5 * time.Second
+	// linkSilence is after how long without a word, while somebody waits for one, a link counts as dead. It is much longer
+	// than any answer takes: a slow answer is not a dead link.
+	linkSilence = 20 * time.Second
+	// unacknowledged is how long the system may try to deliver what was sent.
+	unacknowledged = 5 * time.Second
+)
 
 // link is one connection that this node dialed: requests go out, answers come back.
 type link struct {
@@ -28,7 +35,8 @@ type link struct {
 	mu      sync.Mutex // guards all below
 	pending map[uint64]finish
 	next    uint64
-	err     error // why done
+	silent  time.Time // since when nothing was heard though somebody waited; zero when something was, or nobody did
+	err     error     // why done
 }
 
 // finish takes the answer to a request, or the reason why there is none. It runs on
@@ -92,6 +100,9 @@ func (k *link) read() error {
 		k.mu.Lock()
 		f := k.pending[m.id]
 		delete(k.pending, m.id)
+		if k.silent = (time.Time{}); len(k.pending) > 0 {
+			k.silent = time.Now()
+		}
 		k.mu.Unlock()
 		if f != nil { // else it was given up
 			if m.isError() {
@@ -113,15 +124,22 @@ func (k *link) register(f finish) (uint64, error) {
 	}
 	k.next++
 	k.pending[k.next] = f
+	if k.silent.IsZero() {
+		k.silent = time.Now()
+	}
 	return k.next, nil
 }
 
-// forget gives a request up and reports whether it was still under way.
+// forget gives a request up and reports whether it was still under way. It ends the link when that has been silent for too long.
 func (k *link) forget(id uint64) bool {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	_, ok := k.pending[id]
 	delete(k.pending, id)
+	silent := k.silent
+	k.mu.Unlock()
+	if ok && !silent.IsZero() && time.Since(silent) > linkSilence {
+		k.fail(fmt.Errorf("not a word for %v: %w", linkSilence, ErrOverdue))
+	}
 	return ok
 }
 

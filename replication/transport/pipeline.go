@@ -49,10 +49,11 @@ type window struct {
 	link   *link
 	broken <-chan struct{} // closed when no more are wanted; nil: never
 	places chan struct{}   // one per message under way
+	moved  chan struct{}   // of one place: a message was answered
 }
 
 func newWindow(s *Shard, k *link, broken <-chan struct{}) *window {
-	return &window{shard: s, link: k, broken: broken, places: make(chan struct{}, windowLength)}
+	return &window{shard: s, link: k, broken: broken, places: make(chan struct{}, windowLength), moved: make(chan struct{}, 1)}
 }
 
 // enter waits for a place. A link that gives none for too long is ended.
@@ -82,6 +83,10 @@ func (w *window) enter() error {
 func (w *window) leaving(done finish) finish {
 	return func(m *message, err error) {
 		<-w.places
+		select {
+		case w.moved <- struct{}{}:
+		default:
+		}
 		done(m, err)
 	}
 }

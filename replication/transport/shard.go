@@ -100,6 +100,17 @@ func (s *Shard) End() {
 	s.once[1].Do(func() { close(s.closed) })
 }
 
+// current makes an error of an answer that raft gave after Stop: those who met a broken disk are told then that all went
+// well, so that they end, and raft may believe that a term, a vote or an entry is stored that is not.
+func (s *Shard) current(a raft.RPCResponse) raft.RPCResponse {
+	select {
+	case <-s.stopped:
+		return raft.RPCResponse{Error: errNoShard}
+	default:
+		return a
+	}
+}
+
 func (s *Shard) isClosed() bool {
 	select {
 	case <-s.closed:

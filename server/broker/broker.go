@@ -168,10 +168,10 @@ func (b *Broker) Close() error {
 
 // fatal says that the node cannot go on.
 func (b *Broker) fatal(err error) {
-	b.logger.Error("the broker cannot go on", "error", err)
 	if b.config.Fatal != nil {
 		b.config.Fatal(err)
 	}
+	b.logger.Error("the broker cannot go on", "error", err) // last: its file may be on the disk that hangs
 }
 
 // View returns the cluster's metadata as this node knows it.

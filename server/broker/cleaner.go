@@ -32,7 +32,8 @@ type cleaner struct {
 	deletions atomic.Uint64 // of the view that was swept last
 
 	live    map[int64]liveProof // by segment: why it could not be removed the last time
-	waiting map[*shard]bool     // would perhaps let go of segments if they were compacted
+	waiting map[*shard]bool     // would perhaps let go of segments if they had a newer snapshot
+	needed  int64               // the newest segment that is dead and that Raft may ask for; 0: none
 	expiry  time.Time           // when silent producers are looked for next
 }
 

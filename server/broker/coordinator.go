@@ -164,6 +164,11 @@ func (c *coordinator) close() {
 
 // ask decides one request and waits for its answer.
 func (c *coordinator) ask(ctx context.Context, request group.Request) (group.Response, error) {
+	if _, isCommit := request.(*group.OffsetCommit); isCommit {
+		if err := c.shard.broker.config.Log.Writable(); err != nil { // other requests write little, and make room
+			return nil, fmt.Errorf("%w: %w", ErrCoordinatorNotAvailable, err)
+		}
+	}
 	answer := make(chan group.Answer, 1)
 	c.mu.Lock()
 	r := c.reign

@@ -15,26 +15,53 @@ type liveProof struct {
 	next  record.Offset
 }
 
+const (
+	// nearSegments before the present one stay what Raft keeps at hand: a follower that is away for a moment needs them.
+	nearSegments = 4
+	// windowSegments is how many segments before the present one a start may have to read for a shard's window.
+	windowSegments = 64
+)
+
 // removeSegments removes the sealed segments that hold nothing live. Shards that hold on to one only because of
 // entries that a snapshot would cover are compacted, and then it looks again.
 func (c *cleaner) removeSegments() error {
+	active := c.broker.config.Log.Active()
+	c.compact(active - windowSegments)
 	clear(c.waiting)
-	if err := c.removeDead(); err != nil || len(c.waiting) == 0 {
+	c.needed = 0
+	if err := c.removeDead(); err != nil || len(c.waiting) == 0 && c.needed == 0 {
 		return err
 	}
 	for s := range c.waiting {
-		if err := s.group.Compact(); err != nil {
-			c.broker.logger.Debug("shard is not compacted", "shard", s.id, "error", err) // it restarts, or ends
+		if err := s.group.Snapshot(); err != nil {
+			c.notCompacted(s.id, err)
 		}
 	}
+	c.compact(min(c.needed, active-nearSegments))
 	clear(c.waiting)
 	return c.removeDead()
+}
+
+// compact has all shards, the metadata's too, let go of the segments up to that number.
+func (c *cleaner) compact(segment int64) {
+	if segment <= 0 {
+		return
+	}
+	for id := range record.Shard(c.broker.config.Replication.Shards() + 1) {
+		if err := c.broker.config.Replication.Group(id).Compact(segment); err != nil {
+			c.notCompacted(id, err)
+		}
+	}
+}
+
+func (c *cleaner) notCompacted(id record.Shard, err error) {
+	c.broker.logger.Debug("shard is not compacted", "shard", id, "error", err) // it restarts, replays, or ends
 }
 
 func (c *cleaner) removeDead() error {
 	segments := c.broker.config.Log.Segments()
 	for _, segment := range segments {
-		if !segment.Sealed {
+		if !segment.Sealed || segment.Void { // nobody knows what is in what cannot be read
 			continue
 		}
 		dead, err := c.isDead(segment.Number)
@@ -46,9 +73,7 @@ func (c *cleaner) removeDead() error {
 		}
 		switch err := c.broker.config.Log.Remove(segment.Number); {
 		case errors.Is(err, log.ErrNeeded):
-			for _, s := range c.broker.dataShards() {
-				c.waiting[s] = true
-			}
+			c.needed = segment.Number
 		case err != nil:
 			return err
 		default:

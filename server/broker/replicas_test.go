@@ -64,7 +64,7 @@ func TestReplicasOfANodeThatHangs(t *testing.T) {
 		c.pipes.Block(host(away), host(leader))
 		leader.mustProduce(leader.partition("t", 0), testBatch{values: []string{"a"}})
 		start := time.Now()
-		c.replicasAre(leader, sorted(leader.id, rest.id), nil)
+		c.replicasAre(leader, sorted(leader.id, rest.id), []int32{away.id}) // whose heartbeats have ended their connection
 		c.replicasAre(rest, sorted(leader.id, rest.id), nil)
 		if took := time.Since(start); took > maxInSyncAge+2*replicasAge {
 			t.Errorf("known after %v", took)

@@ -184,6 +184,76 @@ func TestDeadSegmentsGo(t *testing.T) {
 	})
 }
 
+// TestQuietShardsLetGo: a shard in which little happens, and the metadata's, do not keep the segments of a busy one, though
+// they have fewer entries than Raft keeps at hand.
+func TestQuietShardsLetGo(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newTestCluster(t, nodes, func(c *testConfig) {
+				small(c)
+				c.shards = 2
+				c.replication = nil // 8192 entries stay at hand
+			})
+			c.create("t", 2)
+			n := c.leader("t", 0)
+			quiet := c.leader("t", 1)
+			quiet.mustProduce(quiet.partition("t", 1), testBatch{values: []string{"x"}})
+			if _, err := quiet.DeleteRecords(context.Background(), quiet.partition("t", 1), 1); err != nil {
+				t.Fatal(err)
+			}
+			n.fill(n.partition("t", 0), 2<<20)
+			if got := len(n.log.Segments()); got < 16 {
+				t.Fatalf("%d segments", got)
+			}
+			p := n.partition("t", 0)
+			_, next := bounds(t, p)
+			if _, err := n.DeleteRecords(context.Background(), p, next-1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			for _, node := range c.nodes {
+				if got := len(node.log.Segments()); got > nearSegments+2 {
+					t.Errorf("node %d of %d has %d segments", node.id, nodes, got)
+				}
+			}
+			for range 2 { // and all goes on, also without what was let go of
+				for number := range int32(2) {
+					n := c.leader("t", number)
+					n.mustProduce(n.partition("t", number), testBatch{values: []string{"y"}})
+				}
+				for _, node := range c.nodes {
+					c.restart(node)
+				}
+			}
+			c.create("u", 1)
+		})
+	}
+}
+
+// TestOldWindowsAreLetGo: a start reads the segments that hold a shard's window, so they are not too many, removed or not.
+func TestOldWindowsAreLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, func(c *testConfig) {
+			small(c)
+			c.replication = nil
+		})
+		c.create("t", 1)
+		n := c.leader("t", 0)
+		n.fill(n.partition("t", 0), (windowSegments+8)*128<<10)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		for id := range record.Shard(2) {
+			if last := n.log.Shard(id).LastUpTo(n.log.Active() - windowSegments); last != 0 {
+				t.Errorf("shard %d holds on to entry %d", id, last)
+			}
+		}
+		if got := len(n.log.Segments()); got < windowSegments {
+			t.Errorf("%d segments are left", got)
+		}
+	})
+}
+
 func TestDeletedTopicGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 3, small)

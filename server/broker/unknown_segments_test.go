@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +36,7 @@ func TestSegmentsWithoutRowsStay(t *testing.T) {
 				n := c.leader("t", 0)
 				n.fill(n.partition("t", 0), 1<<20)
 				s := n.partition("t", 0).state.shard
-				if err := s.group.Compact(); err != nil {
+				if err := s.group.Compact(math.MaxInt64); err != nil {
 					t.Fatal(err)
 				}
 				lose(n, s)
