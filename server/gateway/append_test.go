@@ -237,8 +237,10 @@ func TestAppendInChunks(t *testing.T) {
 		if got := e.say(strings.Replace(head, "Transfer-Encoding: chunked", fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d", len(oneEvent)), 1) + oneEvent); !strings.Contains(got, "HTTP/1.1 201") {
 			t.Errorf("expect: %.300s", got)
 		}
-		if free := e.server.memory.free; free != int64(e.server.config.MaxBytesInFlight) {
-			t.Errorf("%d bytes of memory are free of %d", free, e.server.config.MaxBytesInFlight)
+		for _, memory := range []*budget{e.server.memory, e.server.answers} {
+			if memory.free != int64(e.server.config.MaxBytesInFlight) {
+				t.Errorf("%d bytes of memory are free of %d", memory.free, e.server.config.MaxBytesInFlight)
+			}
 		}
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A budget is the memory that requests and answers share.
+// A budget is the memory that all requests, or all answers, share.
 type budget struct {
 	mu      sync.Mutex // guards free and changed
 	free    int64      // bytes
