@@ -145,8 +145,8 @@ func (s *Stream) read(ctx context.Context, request ReadRequest) ([]Event, int64,
 }
 
 // ask sends a request until a node answers it for good: connection errors, 503 (no
-// leader) and 504 (outcome unknown) are asked again, of the next node, with a
-// growing pause, until ctx ends; an unknown topic likewise, but not for long.
+// leader), 504 (outcome unknown) and 429 (too many connections) are asked again, of the
+// next node, with a growing pause, until ctx ends; an unknown topic likewise, but not for long.
 func (c *Client) ask(ctx context.Context, build func(ctx context.Context, base string) (*http.Request, error)) (answer, error) {
 	pause, began := firstBackoff, time.Now()
 	for attempt := 1; ; attempt++ {
@@ -209,7 +209,7 @@ const (
 // isPassing reports whether another attempt may end differently, after so much time.
 func (e *StatusError) isPassing(waited time.Duration) bool {
 	switch e.Status {
-	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway:
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusTooManyRequests:
 		return true
 	}
 	return e.Kind == unknownTopic && waited < topicPatience

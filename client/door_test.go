@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +24,8 @@ type door struct {
 	t        *testing.T
 	server   *httptest.Server
 	requests atomic.Int64
-	bodies   []string // of requests; read after the client returned
+	mu       sync.Mutex // guards bodies while the server runs
+	bodies   []string   // of requests; read after the client returned
 	steps    []func(http.ResponseWriter, *http.Request)
 }
 
@@ -31,7 +34,9 @@ func newDoor(t *testing.T, steps ...func(http.ResponseWriter, *http.Request)) *d
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := d.requests.Add(1)
 		body, _ := io.ReadAll(r.Body)
+		d.mu.Lock()
 		d.bodies = append(d.bodies, string(body))
+		d.mu.Unlock()
 		d.steps[min(int(n), len(d.steps))-1](w, r)
 	}))
 	t.Cleanup(d.server.Close)
@@ -117,6 +122,41 @@ func TestAppendIsRepeated(t *testing.T) {
 	}
 	if len(first.bodies) < 2 || len(second.bodies) != 3 {
 		t.Errorf("%d and %d requests", len(first.bodies), len(second.bodies))
+	}
+}
+
+// A node that has too many connections may have room again soon.
+func TestTooManyConnectionsPass(t *testing.T) {
+	d := newDoor(t, answer(http.StatusTooManyRequests, `{"title":"too much is going on"}`), answer(http.StatusCreated, appended))
+	if got, err := open(t, d).Stream("t", "k").Append(t.Context(), client.ExpectNone, one); err != nil || d.requests.Load() != 2 {
+		t.Errorf("got %+v, %v after %d requests", got, err, d.requests.Load())
+	}
+}
+
+// However many append at once, a client stays below what a node takes from one address.
+func TestConnectionsAreBounded(t *testing.T) {
+	var connections atomic.Int64
+	d := newDoor(t, answer(http.StatusCreated, appended))
+	dialer := &net.Dialer{}
+	c, err := client.New(client.Config{HTTP: []string{d.address()}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		connections.Add(1)
+		return dialer.DialContext(ctx, network, address)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	var appends sync.WaitGroup
+	for range 300 {
+		appends.Go(func() {
+			if _, err := c.Stream("t", "k").Append(t.Context(), client.ExpectNone, one); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	appends.Wait()
+	if n := connections.Load(); n > 64 {
+		t.Errorf("%d connections", n)
 	}
 }
 

@@ -36,7 +36,8 @@ type Config struct {
 	// MaxBytesInFlight bounds the bodies of all requests, and once more the answers to all reads: slow readers
 	// cannot stop those who append. Default 64 MiB.
 	MaxBytesInFlight int
-	// MaxConnections bounds the connections, MaxConnectionsPerIP those from one address. Default 1024 and 256.
+	// MaxConnections bounds the connections, MaxConnectionsPerIP those from one address but loopback.
+	// Default 1024 and 256.
 	MaxConnections      int
 	MaxConnectionsPerIP int
 
