@@ -112,7 +112,10 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 // explain adds a next step to errors that come with none.
 func explain(err error) error {
 	var problem *web.Problem
+	var plain *client.PlainTopicError
 	switch {
+	case errors.As(err, &plain): // every service says the same
+		return command.Advise(plain, "if what is in it is not needed, delete it with 'stela topic delete %s' and start again", plain.Topic)
 	case errors.As(err, &problem):
 		return explainProblem(problem)
 	case errors.Is(err, state.ErrInUse):

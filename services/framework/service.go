@@ -132,8 +132,11 @@ func (s *Service) runSession(outer context.Context) error {
 	}
 	current := s.newSession(database)
 	s.replace(current)
-	EnsureTopics(ctx, s.config.Client, s.config.Topics, s.config.Logger)
-	err = current.run(ctx)
+	if err = EnsureTopics(ctx, s.config.Client, s.config.Topics, s.config.Logger); err == nil {
+		err = current.run(ctx)
+	} else {
+		err = fmt.Errorf("%s: %w", s.definition.Name, err)
+	}
 	s.replace(nil)
 	if ctx.Err() != nil && outer.Err() == nil {
 		return context.Cause(ctx) // Pebble gave up: closing it may never end
@@ -164,16 +167,19 @@ func (s *Service) replace(current *session) {
 }
 
 // EnsureTopics creates the topics that do not exist; it goes on trying while the log is
-// away, until ctx ends.
-func EnsureTopics(ctx context.Context, log *client.Client, topics []client.Topic, logger *slog.Logger) {
+// away, until ctx ends. An error says that one is there that can never be what it should.
+func EnsureTopics(ctx context.Context, log *client.Client, topics []client.Topic, logger *slog.Logger) error {
 	for {
 		err := log.CreateTopics(ctx, topics...)
 		if err == nil || ctx.Err() != nil {
-			return
+			return nil
+		}
+		if _, plain := errors.AsType[*client.PlainTopicError](err); plain {
+			return err
 		}
 		logger.Warn("topics cannot be created yet", "err", err)
 		if sleep(ctx, 4*retryPause) != nil {
-			return
+			return nil
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (g *Gateway) routes() {
 	})
 }
 
-// Run serves until ctx ends, then returns nil.
+// Run serves until ctx ends, then returns nil, or until it finds a topic that cannot be used.
 func (g *Gateway) Run(ctx context.Context) error {
 	listener, err := g.config.Listen(g.config.Address)
 	if err != nil {
@@ -148,14 +148,17 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- g.web.Serve(listener) }() // ends with web.Close below
-	framework.EnsureTopics(ctx, g.config.Client, g.config.Topics, g.config.Logger)
-	g.watch(ctx)
+	if err = framework.EnsureTopics(ctx, g.config.Client, g.config.Topics, g.config.Logger); err == nil {
+		g.watch(ctx)
+	} else {
+		err = fmt.Errorf("gateway: %w", err)
+	}
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	for _, c := range g.clients {
 		c.Close()
 	}
-	return errors.Join(g.web.Close(closing), <-served)
+	return errors.Join(err, g.web.Close(closing), <-served)
 }
 
 // watch looks how far behind the order service is, until ctx ends.
