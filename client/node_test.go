@@ -34,6 +34,43 @@ func create(t *testing.T, c *client.Client, name string, partitions int32) {
 	}
 }
 
+// An answer of the server ends at 4 MiB; a read does not.
+func TestReadOfMoreThanOneAnswer(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 1)
+	stream := c.Stream("t", "k")
+	data := []byte(`"` + strings.Repeat("x", 900<<10) + `"`)
+	const count = 12
+	for i := range count {
+		if _, err := stream.Append(t.Context(), client.ExpectAny, client.Event{ID: fmt.Sprint(i), Type: "t", Source: "s", Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, request := range map[string]client.ReadRequest{
+		"all":          {},
+		"backward":     {Backward: true, FromEnd: true},
+		"with a limit": {Limit: count - 1},
+	} {
+		wanted := count
+		if request.Limit > 0 {
+			wanted = request.Limit
+		}
+		events, head, err := stream.Read(t.Context(), request)
+		if err != nil || head != count-1 || len(events) != wanted {
+			t.Fatalf("%s: %d events, head %d, %v", name, len(events), head, err)
+		}
+		for i, e := range events {
+			version := int64(i)
+			if request.Backward {
+				version = int64(count - 1 - i)
+			}
+			if e.Version != version || len(e.Data) != len(data) {
+				t.Errorf("%s: event %d has version %d and %d bytes", name, i, e.Version, len(e.Data))
+			}
+		}
+	}
+}
+
 // What goes in through the HTTP door comes out of both, header for header, byte for byte.
 func TestBothDoors(t *testing.T) {
 	c := onNode(t)

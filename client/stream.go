@@ -124,8 +124,8 @@ type ReadRequest struct {
 	MinVersion int64
 }
 
-// Read returns events and the stream's newest version. A stream without events is
-// ErrNoStream.
+// Read returns events and the stream's newest version; fewer events than the limit are all
+// there are. A stream without events is ErrNoStream.
 func (s *Stream) Read(ctx context.Context, request ReadRequest) ([]Event, int64, error) {
 	return s.read(ctx, request)
 }
