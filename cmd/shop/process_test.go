@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -117,6 +118,13 @@ func TestProcessOrders(t *testing.T) {
 	s.rebuild("--from-disk", s.nodeData(0))
 
 	s.check(os.RemoveAll(s.data()))
+	_, problem, status := s.run("rebuild", "--all", "--verify", "--from-disk", s.nodeData(0))
+	if status != 1 || !strings.Contains(problem, "there is nothing to compare with; without --verify") || strings.Count(problem, "\n") != 1 {
+		t.Errorf("verified against nothing: status %d, %q", status, problem)
+	}
+	if _, err := os.Stat(filepath.Join(s.data(), "order")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a state was installed: %v", err)
+	}
 	var results []rebuildResult
 	s.ask(&results, "rebuild", "--all", "--from-disk", s.nodeData(0))
 	for _, r := range results {
