@@ -191,7 +191,7 @@ func (s *Server) link(r *request, request *broker.ReadStreamRequest, version int
 
 // readProblem tells a wait that ended without its version from other errors.
 func (s *Server) readProblem(request *broker.ReadStreamRequest, err error) error {
-	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, broker.ErrTimedOut)
 	switch {
 	case ended && request.MinVersion >= 0:
 		p := refuse(fasthttp.StatusServiceUnavailable, "version-not-reached", "the stream does not have this version yet",
@@ -199,7 +199,8 @@ func (s *Server) readProblem(request *broker.ReadStreamRequest, err error) error
 		p.retryAfter = 1
 		return p
 	case ended:
-		return errors.Join(broker.ErrLeaderNotAvailable, err)
+		// A read has no outcome that could be unknown: that the broker ran out of time is not wrapped.
+		return fmt.Errorf("%w: %s", broker.ErrLeaderNotAvailable, err.Error())
 	}
 	return err
 }

@@ -157,6 +157,21 @@ func TestReadWaitsForVersion(t *testing.T) {
 	})
 }
 
+// 504 says that an append may have been done; a read is never answered so.
+func TestReadOutOfTime(t *testing.T) {
+	inBubble(t, Config{}, func(e *edge) {
+		e.verbs.read = func(context.Context, *broker.ReadStreamRequest) (broker.StreamSlice, error) {
+			return broker.StreamSlice{}, fmt.Errorf("looking: %w", broker.ErrTimedOut)
+		}
+		if got := e.ask("GET", streamPath, ""); got.status != 503 || !strings.Contains(got.body, "no-leader") {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		if got := e.ask("GET", streamPath+"?minVersion=7", ""); got.status != 503 || !strings.Contains(got.body, "version-not-reached") {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	})
+}
+
 func TestReadUntil(t *testing.T) {
 	inBubble(t, Config{}, func(e *edge) {
 		var got broker.ReadStreamRequest
