@@ -77,16 +77,26 @@ func checkEventStore(ctx context.Context, admin *kadm.Client, topic Topic) error
 
 // Cut returns the end of each partition of the topics as of now: the high watermark.
 func (c *Client) Cut(ctx context.Context, topics ...string) (Cut, error) {
+	return c.offsets(ctx, (*kadm.Client).ListEndOffsets, topics)
+}
+
+// Starts returns the first offset that is kept of each partition of the topics: 0 until
+// retention has removed something.
+func (c *Client) Starts(ctx context.Context, topics ...string) (Cut, error) {
+	return c.offsets(ctx, (*kadm.Client).ListStartOffsets, topics)
+}
+
+func (c *Client) offsets(ctx context.Context, list func(*kadm.Client, context.Context, ...string) (kadm.ListedOffsets, error), topics []string) (Cut, error) {
 	admin, err := c.administrator()
 	if err != nil {
 		return nil, err
 	}
-	listed, err := admin.ListEndOffsets(ctx, topics...)
+	listed, err := list(admin, ctx, topics...)
 	if err == nil {
 		err = listed.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list end offsets of %v: %w", topics, err)
+		return nil, fmt.Errorf("list offsets of %v: %w", topics, err)
 	}
 	cut := Cut{}
 	for _, topic := range topics {
@@ -94,7 +104,7 @@ func (c *Client) Cut(ctx context.Context, topics ...string) (Cut, error) {
 			cut.Set(topic, partition, offset.Offset)
 		}
 		if len(cut[topic]) == 0 {
-			return nil, fmt.Errorf("list end offsets of %s: %w", topic, kerr.UnknownTopicOrPartition)
+			return nil, fmt.Errorf("list offsets of %s: %w", topic, kerr.UnknownTopicOrPartition)
 		}
 	}
 	return cut, nil
