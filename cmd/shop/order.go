@@ -190,12 +190,16 @@ read from the log, stream by stream.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var events []gateway.HistoryEvent
+			var warning string
 			err := g.ask(cmd, func(ctx context.Context, c *gateway.Client) (err error) {
-				events, err = c.History(ctx, args[0])
+				events, warning, err = c.History(ctx, args[0])
 				return err
 			})
 			if err != nil {
 				return err
+			}
+			if warning != "" {
+				fmt.Fprintf(g.Err, "shop: %s; look at 'shop status' and ask again\n", command.OneLine(warning))
 			}
 			t := &command.Table{Head: []string{"TIME", "TOPIC", "VERSION", "EVENT", "CAUSED BY"}}
 			types := map[string]string{}
