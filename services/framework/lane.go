@@ -126,7 +126,7 @@ func (s *session) decide(ctx context.Context, stream string, tasks []task) {
 		s.logger.Warn("input put aside: the log refused what follows from it", "stream", stream, "type", tasks[0].input.Type, "err", err)
 		aside := asideOf(&tasks[0].input.Recorded, err.Error())
 		if err = s.core.Settle(nil, []state.Aside{aside}); err == nil {
-			tasks[0].done(Result{}, refused)
+			tasks[0].done(Result{}, fmt.Errorf("%w: %w", errPutAside, refused))
 			return
 		}
 	}
@@ -138,7 +138,11 @@ func (s *session) decide(ctx context.Context, stream string, tasks []task) {
 	}
 }
 
-var errConflict = errors.New("the stream has moved")
+var (
+	errConflict = errors.New("the stream has moved")
+	// errPutAside says that an input is dealt with although nothing follows from it.
+	errPutAside = errors.New("the input was put aside")
+)
 
 // isPassing tells refusals that say nothing of the input and go away: the topic was created
 // at the start, and a node has not heard of it yet; the clock here or there is wrong.

@@ -2,6 +2,7 @@ package framework
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -61,9 +62,9 @@ func TestRefusals(t *testing.T) {
 				switch {
 				case result.Wrote && err == nil && asides == 0:
 					got = "retried"
-				case asides == 1 && context.Cause(ctx) == nil:
+				case asides == 1 && errors.Is(err, errPutAside) && context.Cause(ctx) == nil:
 					got = "put aside"
-				case err != nil && context.Cause(ctx) != nil:
+				case err != nil && !errors.Is(err, errPutAside) && context.Cause(ctx) != nil: // and read again
 					got = "ended"
 				}
 			}}})

@@ -333,10 +333,8 @@ func (s *session) take(ctx context.Context, r *client.Record) error {
 	}
 	s.lanes.add(stream, task{input: Input{Recorded: in}, done: func(_ Result, err error) {
 		<-s.slots
-		// An input that the log refused was put aside; one that nothing was decided on
-		// is read again after the restart.
-		var refused *client.StatusError
-		if err == nil || errors.As(err, &refused) {
+		// One that nothing was decided on is read again after the restart.
+		if err == nil || errors.Is(err, errPutAside) {
 			s.counts.decided.Add(1)
 			s.inputs.end(in.Topic, in.Partition, in.Offset)
 		}
