@@ -23,9 +23,9 @@ func (s *Service) serveMetrics(r *web.Request) error {
 	write := func(kind, name, help string, value any) {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s{service=%q} %v\n", name, help, name, kind, name, s.definition.Name, value)
 	}
-	write("gauge", "shop_ready", "1 when the service has caught up with its own topic.", ready)
+	write("gauge", "shop_ready", "1 while the service has caught up and the log answers.", ready)
 	write("gauge", "shop_lag_events", "Events in the log that are not dealt with; -1 when the log does not answer.", status.LagEvents)
-	write("gauge", "shop_lag_seconds", "Age of the oldest input under way.", status.LagSeconds)
+	write("gauge", "shop_lag_seconds", "Age of the oldest input under way, or how long the state has been behind the log.", status.LagSeconds)
 	write("gauge", "shop_aside_records", "Records that were put aside.", status.Aside)
 	for _, counter := range []struct {
 		name, help string

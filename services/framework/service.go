@@ -150,7 +150,7 @@ func (s *Service) newSession(database *state.Database) *session {
 	current := &session{
 		definition: &s.definition, client: s.config.Client, core: NewCore(s.definition, database),
 		logger: s.config.Logger, now: s.config.Now, counts: &s.counts,
-		first:  s.config.First,
+		first: s.config.First, log: watch{answered: s.config.Now()},
 		folded: newPosition(tx.Folded()), inputs: newTracker(tx.Inputs()), slots: make(chan struct{}, maxOpenInputs),
 	}
 	for _, effect := range s.definition.Effects {
@@ -240,7 +240,7 @@ func (s *Service) Await(ctx context.Context, enough func(tx *state.Tx) (bool, er
 	}
 }
 
-// Ready returns nil when the service has caught up, else what it is doing.
+// Ready returns nil while the service has caught up and the log answers, else what it is doing.
 func (s *Service) Ready() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -251,5 +251,6 @@ func (s *Service) Ready() error {
 		cut, _ := s.session.folded.now()
 		return fmt.Errorf("%w: folded %d of %d events", ErrNotReady, cut.Events(), s.session.target.Load())
 	}
-	return nil
+	folded, _ := s.session.folded.now()
+	return s.session.log.check(s.session.now(), folded)
 }

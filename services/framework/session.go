@@ -43,6 +43,7 @@ type session struct {
 	first      []event.Recorded // decided before anything else
 
 	folded  *position
+	log     watch
 	inputs  *tracker
 	lanes   *lanes
 	workers []*worker
@@ -127,6 +128,7 @@ func (s *session) work(ctx context.Context) error {
 	defer cancel()
 	wait.Go(func() { s.foldAll(ctx, reader) })
 	wait.Go(func() { s.syncAll(ctx) })
+	wait.Go(func() { s.watchLog(ctx) })
 	if err := s.folded.covers(ctx, end); err != nil {
 		return err
 	}
