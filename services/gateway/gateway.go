@@ -13,7 +13,8 @@
 // Reading what one wrote: answers carry a Consistency-Token; a read that brings it back
 // is answered by a view at least that fresh, or with 503.
 //
-// Overload: while the order service is behind by more than a minute, new orders get 429.
+// Overload: while the order service is behind by more than a minute, new orders get 429. One
+// that is down for more than 10 s stops no orders; it takes them when it is back.
 //
 // A Gateway may be used from any goroutine. Run ends everything it started.
 package gateway
@@ -42,6 +43,7 @@ const (
 	statusTimeout = 2 * time.Second
 	degradedLag   = 5.0  // seconds behind from which orders are accepted with a warning
 	refusedLag    = 60.0 // seconds behind from which orders are refused
+	lagMaxAge     = 10 * time.Second
 )
 
 // A Service is one of the services behind the gateway.
@@ -78,8 +80,9 @@ type Gateway struct {
 	web     *web.Server
 	clients map[string]*web.Client // by service
 
-	mu  sync.Mutex // guards lag
-	lag float64    // seconds that the order service is behind, as last seen
+	mu   sync.Mutex // guards lag, seen
+	lag  float64    // seconds that the order service is behind, as last seen
+	seen time.Time  // when that was
 }
 
 // New returns a gateway.
@@ -173,18 +176,23 @@ func (g *Gateway) watch(ctx context.Context) {
 		}
 		status, err := g.serviceStatus(ctx, event.Order)
 		if err != nil {
-			continue // a service that is down takes its orders when it is back
+			continue // behind forgets what was seen last
 		}
 		g.mu.Lock()
-		g.lag = status.LagSeconds
+		g.lag, g.seen = status.LagSeconds, g.config.Now()
 		g.mu.Unlock()
 	}
 }
 
-// behind returns how many seconds the order service is behind.
+// behind returns how many seconds the order service is behind, 0 when that is not known: a
+// service that is down takes its orders when it is back, and how far behind it was when it
+// went down says nothing then.
 func (g *Gateway) behind() float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.config.Now().Sub(g.seen) > lagMaxAge {
+		return 0
+	}
 	return g.lag
 }
 
