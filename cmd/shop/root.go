@@ -94,10 +94,14 @@ func (g *general) config() services.Config {
 
 // ask makes a call to the gateway with a time limit.
 func (g *general) ask(cmd *cobra.Command, call func(ctx context.Context, c *gateway.Client) error) error {
+	return g.askFor(cmd, answerTimeout, call)
+}
+
+func (g *general) askFor(cmd *cobra.Command, limit time.Duration, call func(ctx context.Context, c *gateway.Client) error) error {
 	if _, err := services.AddressOf(g.Gateway, services.Roles()[0]); err != nil {
 		return command.Usage(err)
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
 	c := gateway.NewClient(g.Gateway, nil)
 	defer c.Close()
