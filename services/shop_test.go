@@ -215,6 +215,9 @@ func (s *liveShop) rebuild(role string, install bool) {
 		report, err = c.Rebuild(s.t.Context())
 		return err == nil && report.State != framework.RebuildRunning
 	})
+	if _, err := s.fs.Stat("shop/" + role + "/state.next"); install && err == nil {
+		s.t.Errorf("%s: said to be switched before it is", role)
+	}
 	want := map[bool]string{true: framework.RebuildSwitched, false: framework.RebuildVerified}[install]
 	if report.State != want || report.DigestLive != report.DigestRebuilt || report.Events == 0 {
 		s.t.Errorf("rebuild of %s: %+v", role, report)

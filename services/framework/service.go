@@ -108,7 +108,7 @@ func (s *Service) sessions(ctx context.Context) error {
 		if !errors.Is(err, errSwitch) {
 			return err
 		}
-		if err := InstallRebuilt(s.config.State); err != nil {
+		if err := s.takeOver(err); err != nil {
 			return fmt.Errorf("%s: %w", s.definition.Name, err)
 		}
 		s.config.Logger.Info("rebuilt state took over", "service", s.definition.Name)
