@@ -118,7 +118,7 @@ type ReadRequest struct {
 	Backward bool
 	// Limit bounds the events, 1 to 10000. Default 100.
 	Limit int
-	// Until leaves out events after that time; zero: none.
+	// Until leaves out events that were stored after that time, to the millisecond; zero: none.
 	Until time.Time
 	// MinVersion waits until the stream has that version, within the server's limit; 0: no wait.
 	MinVersion int64
