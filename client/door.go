@@ -152,8 +152,8 @@ func (request *ReadRequest) query() string {
 	if !request.Until.IsZero() {
 		query.Set("until", request.Until.UTC().Format(time.RFC3339Nano))
 	}
-	if request.MinVersion > 0 {
-		query.Set("minVersion", strconv.FormatInt(request.MinVersion, 10))
+	if request.MinVersion != nil {
+		query.Set("minVersion", strconv.FormatInt(*request.MinVersion, 10))
 	}
 	return query.Encode()
 }

@@ -245,7 +245,7 @@ func TestRead(t *testing.T) {
 		answer(http.StatusOK, string(body))(w, r)
 	})
 	got, head, err := open(t, d).Stream("t", "k").Read(t.Context(), client.ReadRequest{
-		From: 5, Backward: true, Limit: 3, Until: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), MinVersion: 6,
+		From: 5, Backward: true, Limit: 3, Until: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), MinVersion: new(int64(6)),
 	})
 	if err != nil || head != 7 || len(got) != 3 || got[2].Version != 2 || string(got[2].Data) != `{"n":2}` {
 		t.Errorf("got %+v, head %d, %v", got, head, err)

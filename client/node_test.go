@@ -120,6 +120,37 @@ func TestBothDoors(t *testing.T) {
 	}
 }
 
+// A reader may wait for a stream to begin.
+func TestWaitForTheFirstEvent(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 1)
+	stream := c.Stream("t", "k")
+	if _, _, err := stream.Read(t.Context(), client.ReadRequest{}); !errors.Is(err, client.ErrNoStream) {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	read := make(chan error, 1)
+	go func() {
+		events, head, err := stream.Read(ctx, client.ReadRequest{MinVersion: new(int64(0))})
+		if err == nil && (head != 0 || len(events) != 1) {
+			err = fmt.Errorf("%d events, head %d", len(events), head)
+		}
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if _, err := stream.Append(ctx, client.ExpectNone, client.Event{ID: "i", Type: "t", Source: "s", Data: []byte(`1`)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStreamConditions(t *testing.T) {
 	c := onNode(t)
 	create(t, c, "t", 1)

@@ -120,8 +120,9 @@ type ReadRequest struct {
 	Limit int
 	// Until leaves out events that were stored after that time, to the millisecond; zero: none.
 	Until time.Time
-	// MinVersion waits until the stream has that version, within the server's limit; 0: no wait.
-	MinVersion int64
+	// MinVersion waits until the stream has that version, 0 for its first event; nil: no wait.
+	// It is asked for again until the call's context ends.
+	MinVersion *int64
 }
 
 // Read returns events and the stream's newest version; fewer events than the limit are all
