@@ -23,6 +23,7 @@ const (
 	maxHeaderBytes = 16 << 10
 	maxConnections = 1024
 	readTimeout    = 30 * time.Second
+	writeTimeout   = 30 * time.Second // of an answer, from when it is ready
 	idleTimeout    = 2 * time.Minute
 	problemContent = "application/problem+json"
 	jsonContent    = "application/json"
@@ -58,6 +59,7 @@ func NewServer(name string, logger *slog.Logger) *Server {
 		Handler:               s.serve,
 		Name:                  name,
 		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
 		IdleTimeout:           idleTimeout,
 		ReadBufferSize:        maxHeaderBytes,
 		MaxRequestBodySize:    maxBodyBytes,
