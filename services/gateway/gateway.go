@@ -133,6 +133,7 @@ func (g *Gateway) routes() {
 	g.web.Handle(http.MethodGet, "/healthz", func(r *web.Request) error {
 		return r.JSON(http.StatusOK, map[string]string{"status": "ok"})
 	})
+	g.web.HandleMetrics(event.Gateway, g.config.Client.Ping)
 	g.web.Handle(http.MethodGet, "/readyz", func(r *web.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 		defer cancel()
