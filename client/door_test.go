@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -252,6 +253,29 @@ func TestRead(t *testing.T) {
 	}
 	if query != "direction=backward&from=5&limit=3&minVersion=6&until=2026-11-22T10%3A00%3A00Z" {
 		t.Errorf("query %s", query)
+	}
+}
+
+// A read goes where the answers say that they go on.
+func TestReadFollowsLinks(t *testing.T) {
+	part := func(target, link string, version int) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.RequestURI() != target {
+				t.Errorf("asked for %s, wanted %s", r.URL.RequestURI(), target)
+			}
+			if link != "" {
+				w.Header().Set("Link", "<"+link+`>; rel="next"`)
+			}
+			w.Header().Set("Stream-Version", "7")
+			answer(http.StatusOK, fmt.Sprintf(`[{"specversion":"1.0","id":"i","type":"t","source":"s","sequence":"%d","data":1}]`, version))(w, r)
+		}
+	}
+	const path = "/v1/topics/t/streams/a%2Fb"
+	first, second := path+"?direction=backward&from=end&limit=2", path+"?direction=backward&from=6&limit=1"
+	d := newDoor(t, part(first, second, 7), part(second, "", 6))
+	events, head, err := open(t, d).Stream("t", "a/b").Read(t.Context(), client.ReadRequest{Backward: true, FromEnd: true, Limit: 2})
+	if err != nil || head != 7 || len(events) != 2 || events[0].Version != 7 || events[1].Version != 6 {
+		t.Errorf("got %+v, head %d, %v", events, head, err)
 	}
 }
 
