@@ -23,6 +23,10 @@ const (
 	DefaultID     = "stela-client"
 )
 
+// maxDoorConnections bounds the connections to one node's HTTP; further requests wait for
+// one of them. A node refuses more than 256 from one address, and several clients may share it.
+const maxDoorConnections = 64
+
 // metadataMinAge is how long an answer about topics and leaders is believed at least.
 const metadataMinAge = 250 * time.Millisecond
 
@@ -100,7 +104,8 @@ func New(config Config) (*Client, error) {
 	}
 	c.web = &http.Client{Transport: &http.Transport{
 		DialContext:         c.config.Dial,
-		MaxIdleConnsPerHost: 64,
+		MaxConnsPerHost:     maxDoorConnections,
+		MaxIdleConnsPerHost: maxDoorConnections,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
 	}}

@@ -103,7 +103,42 @@ func (s *Stream) conflict(expected Expected, got answer) error {
 	return conflict
 }
 
+// read follows the server's links until it has all that was asked for: an answer that
+// becomes too large ends early.
 func (s *Stream) read(ctx context.Context, request ReadRequest) ([]Event, int64, error) {
+	var all []Event
+	for target := s.path() + "?" + request.query(); ; {
+		events, got, err := s.readPart(ctx, request, target)
+		if errors.Is(err, ErrNoStream) {
+			return nil, -1, err
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		all = append(all, events...)
+		target = nextLink(got.header.Get("Link"))
+		if target == "" || len(events) == 0 {
+			head, err := strconv.ParseInt(got.header.Get("Stream-Version"), 10, 64)
+			if err != nil {
+				return nil, 0, fmt.Errorf("read %s stream %q: header Stream-Version %q is not a version", s.topic, s.key, got.header.Get("Stream-Version"))
+			}
+			return all, head, nil
+		}
+		request.From += int64(len(events))
+	}
+}
+
+// nextLink returns the path to which a Link header (RFC 8288) of rel="next" points, "" for none.
+func nextLink(header string) string {
+	target, rest, found := strings.Cut(strings.TrimPrefix(header, "<"), ">")
+	if !found || !strings.HasPrefix(target, "/") || !strings.Contains(rest, `rel="next"`) {
+		return ""
+	}
+	return target
+}
+
+// query returns the request as the door wants it.
+func (request *ReadRequest) query() string {
 	query := url.Values{"from": {strconv.FormatInt(request.From, 10)}}
 	if request.FromEnd {
 		query.Set("from", "end")
@@ -117,36 +152,37 @@ func (s *Stream) read(ctx context.Context, request ReadRequest) ([]Event, int64,
 	if !request.Until.IsZero() {
 		query.Set("until", request.Until.UTC().Format(time.RFC3339Nano))
 	}
-	if request.MinVersion > 0 {
-		query.Set("minVersion", strconv.FormatInt(request.MinVersion, 10))
+	if request.MinVersion != nil {
+		query.Set("minVersion", strconv.FormatInt(*request.MinVersion, 10))
 	}
+	return query.Encode()
+}
+
+// readPart reads what one answer has.
+func (s *Stream) readPart(ctx context.Context, request ReadRequest, target string) ([]Event, answer, error) {
 	got, err := s.client.ask(ctx, func(ctx context.Context, base string) (*http.Request, error) {
-		return http.NewRequestWithContext(ctx, http.MethodGet, base+s.path()+"?"+query.Encode(), nil)
+		return http.NewRequestWithContext(ctx, http.MethodGet, base+target, nil)
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, err)
+		return nil, got, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, err)
 	}
 	if got.status != http.StatusOK {
 		refusal := got.refusal()
 		if refusal.Kind == noStream {
-			return nil, -1, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, ErrNoStream)
+			return nil, got, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, ErrNoStream)
 		}
-		return nil, 0, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, refusal)
+		return nil, got, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, refusal)
 	}
 	events, err := decodeEvents(got.body, request)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, err)
+		return nil, got, fmt.Errorf("read %s stream %q: %w", s.topic, s.key, err)
 	}
-	head, err := strconv.ParseInt(got.header.Get("Stream-Version"), 10, 64)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read %s stream %q: header Stream-Version %q is not a version", s.topic, s.key, got.header.Get("Stream-Version"))
-	}
-	return events, head, nil
+	return events, got, nil
 }
 
 // ask sends a request until a node answers it for good: connection errors, 503 (no
-// leader) and 504 (outcome unknown) are asked again, of the next node, with a
-// growing pause, until ctx ends; an unknown topic likewise, but not for long.
+// leader), 504 (outcome unknown) and 429 (too many connections) are asked again, of the
+// next node, with a growing pause, until ctx ends; an unknown topic likewise, but not for long.
 func (c *Client) ask(ctx context.Context, build func(ctx context.Context, base string) (*http.Request, error)) (answer, error) {
 	pause, began := firstBackoff, time.Now()
 	for attempt := 1; ; attempt++ {
@@ -209,7 +245,7 @@ const (
 // isPassing reports whether another attempt may end differently, after so much time.
 func (e *StatusError) isPassing(waited time.Duration) bool {
 	switch e.Status {
-	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway:
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusBadGateway, http.StatusTooManyRequests:
 		return true
 	}
 	return e.Kind == unknownTopic && waited < topicPatience

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +25,8 @@ type door struct {
 	t        *testing.T
 	server   *httptest.Server
 	requests atomic.Int64
-	bodies   []string // of requests; read after the client returned
+	mu       sync.Mutex // guards bodies while the server runs
+	bodies   []string   // of requests; read after the client returned
 	steps    []func(http.ResponseWriter, *http.Request)
 }
 
@@ -31,7 +35,9 @@ func newDoor(t *testing.T, steps ...func(http.ResponseWriter, *http.Request)) *d
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := d.requests.Add(1)
 		body, _ := io.ReadAll(r.Body)
+		d.mu.Lock()
 		d.bodies = append(d.bodies, string(body))
+		d.mu.Unlock()
 		d.steps[min(int(n), len(d.steps))-1](w, r)
 	}))
 	t.Cleanup(d.server.Close)
@@ -120,6 +126,41 @@ func TestAppendIsRepeated(t *testing.T) {
 	}
 }
 
+// A node that has too many connections may have room again soon.
+func TestTooManyConnectionsPass(t *testing.T) {
+	d := newDoor(t, answer(http.StatusTooManyRequests, `{"title":"too much is going on"}`), answer(http.StatusCreated, appended))
+	if got, err := open(t, d).Stream("t", "k").Append(t.Context(), client.ExpectNone, one); err != nil || d.requests.Load() != 2 {
+		t.Errorf("got %+v, %v after %d requests", got, err, d.requests.Load())
+	}
+}
+
+// However many append at once, a client stays below what a node takes from one address.
+func TestConnectionsAreBounded(t *testing.T) {
+	var connections atomic.Int64
+	d := newDoor(t, answer(http.StatusCreated, appended))
+	dialer := &net.Dialer{}
+	c, err := client.New(client.Config{HTTP: []string{d.address()}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		connections.Add(1)
+		return dialer.DialContext(ctx, network, address)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	var appends sync.WaitGroup
+	for range 300 {
+		appends.Go(func() {
+			if _, err := c.Stream("t", "k").Append(t.Context(), client.ExpectNone, one); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	appends.Wait()
+	if n := connections.Load(); n > 64 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestAppendGivesUpWithItsContext(t *testing.T) {
 	d := newDoor(t, answer(http.StatusServiceUnavailable, `{"title":"no leader","detail":"nobody there"}`))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -205,13 +246,36 @@ func TestRead(t *testing.T) {
 		answer(http.StatusOK, string(body))(w, r)
 	})
 	got, head, err := open(t, d).Stream("t", "k").Read(t.Context(), client.ReadRequest{
-		From: 5, Backward: true, Limit: 3, Until: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), MinVersion: 6,
+		From: 5, Backward: true, Limit: 3, Until: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), MinVersion: new(int64(6)),
 	})
 	if err != nil || head != 7 || len(got) != 3 || got[2].Version != 2 || string(got[2].Data) != `{"n":2}` {
 		t.Errorf("got %+v, head %d, %v", got, head, err)
 	}
 	if query != "direction=backward&from=5&limit=3&minVersion=6&until=2026-11-22T10%3A00%3A00Z" {
 		t.Errorf("query %s", query)
+	}
+}
+
+// A read goes where the answers say that they go on.
+func TestReadFollowsLinks(t *testing.T) {
+	part := func(target, link string, version int) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.RequestURI() != target {
+				t.Errorf("asked for %s, wanted %s", r.URL.RequestURI(), target)
+			}
+			if link != "" {
+				w.Header().Set("Link", "<"+link+`>; rel="next"`)
+			}
+			w.Header().Set("Stream-Version", "7")
+			answer(http.StatusOK, fmt.Sprintf(`[{"specversion":"1.0","id":"i","type":"t","source":"s","sequence":"%d","data":1}]`, version))(w, r)
+		}
+	}
+	const path = "/v1/topics/t/streams/a%2Fb"
+	first, second := path+"?direction=backward&from=end&limit=2", path+"?direction=backward&from=6&limit=1"
+	d := newDoor(t, part(first, second, 7), part(second, "", 6))
+	events, head, err := open(t, d).Stream("t", "a/b").Read(t.Context(), client.ReadRequest{Backward: true, FromEnd: true, Limit: 2})
+	if err != nil || head != 7 || len(events) != 2 || events[0].Version != 7 || events[1].Version != 6 {
+		t.Errorf("got %+v, head %d, %v", events, head, err)
 	}
 }
 

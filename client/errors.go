@@ -34,6 +34,13 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("append to %s stream %q: expected version %s, it is at %d", e.Topic, e.Key, e.Expected, e.Actual)
 }
 
+// A PlainTopicError says that a topic exists and keeps no streams, although it is to.
+type PlainTopicError struct{ Topic string }
+
+func (e *PlainTopicError) Error() string {
+	return fmt.Sprintf("topic %s exists and keeps no streams, which is decided when a topic is created", e.Topic)
+}
+
 // A StatusError is a refusal of the HTTP door.
 type StatusError struct {
 	Status int    // the HTTP status

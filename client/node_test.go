@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/stela-db/stela/client"
 )
 
@@ -30,6 +33,29 @@ func create(t *testing.T, c *client.Client, name string, partitions int32) {
 	for range 2 { // the second time it is there, and stays as it is
 		if err := c.CreateTopics(t.Context(), topic); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// An answer of the server ends at 4 MiB; a read does not.
+func TestReadOfMoreThanOneAnswer(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 1)
+	stream := c.Stream("t", "k")
+	data := []byte(`"` + strings.Repeat("x", 900<<10) + `"`)
+	const count = 6
+	for i := range count {
+		if _, err := stream.Append(t.Context(), client.ExpectAny, client.Event{ID: fmt.Sprint(i), Type: "t", Source: "s", Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, head, err := stream.Read(t.Context(), client.ReadRequest{})
+	if err != nil || head != count-1 || len(events) != count {
+		t.Fatalf("%d events, head %d, %v", len(events), head, err)
+	}
+	for i, e := range events {
+		if e.Version != int64(i) || len(e.Data) != len(data) {
+			t.Errorf("event %d has version %d and %d bytes", i, e.Version, len(e.Data))
 		}
 	}
 }
@@ -77,6 +103,37 @@ func TestBothDoors(t *testing.T) {
 		if value, _ := r.Header(name); string(value) != want {
 			t.Errorf("header %s is %q, wanted %q", name, value, want)
 		}
+	}
+}
+
+// A reader may wait for a stream to begin.
+func TestWaitForTheFirstEvent(t *testing.T) {
+	c := onNode(t)
+	create(t, c, "t", 1)
+	stream := c.Stream("t", "k")
+	if _, _, err := stream.Read(t.Context(), client.ReadRequest{}); !errors.Is(err, client.ErrNoStream) {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	read := make(chan error, 1)
+	go func() {
+		events, head, err := stream.Read(ctx, client.ReadRequest{MinVersion: new(int64(0))})
+		if err == nil && (head != 0 || len(events) != 1) {
+			err = fmt.Errorf("%d events, head %d", len(events), head)
+		}
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if _, err := stream.Append(ctx, client.ExpectNone, client.Event{ID: "i", Type: "t", Source: "s", Data: []byte(`1`)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -187,6 +244,62 @@ func TestPing(t *testing.T) {
 	}
 	if _, err := c.Cut(ctx, "none"); err == nil {
 		t.Error("a cut of nothing")
+	}
+}
+
+// What retention has removed is missed by who begins at 0, and not by who begins at what there is.
+func TestReplayOfATrimmedTopic(t *testing.T) {
+	config, stop := startNode()
+	t.Cleanup(stop)
+	c, err := client.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.CreateTopics(ctx, client.Topic{Name: "t", Partitions: 2}); err != nil {
+		t.Fatal(err)
+	}
+	k, err := kgo.NewClient(kgo.SeedBrokers(config.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	for i := range 10 {
+		if err := k.ProduceSync(ctx, &kgo.Record{Topic: "t", Partition: int32(i % 2), Value: []byte{byte(i)}}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kadm.NewClient(k).DeleteRecords(ctx, kadm.Offsets{"t": {0: {Topic: "t", Partition: 0, At: 3}}}); err != nil {
+		t.Fatal(err)
+	}
+	starts, err := c.Starts(ctx, "t")
+	if err != nil || starts.String() != "t:3,0" {
+		t.Fatalf("starts %s, %v", starts, err)
+	}
+	visit := func(from, to client.Cut) (visited int, last client.Progress, err error) {
+		err = c.Replay(ctx, client.ReplayRequest{
+			From: from, To: to,
+			Visit:    func(client.Record) error { visited++; return nil },
+			Progress: func(p client.Progress) { last = p },
+		})
+		return visited, last, err
+	}
+	end := client.Cut{"t": {5, 5}}
+	if _, _, err := visit(nil, end); !errors.Is(err, client.ErrOutOfRange) {
+		t.Errorf("from offset 0: %v", err)
+	}
+	if visited, last, err := visit(starts, end); visited != 7 || last.Done != 7 || last.Total != 7 || err != nil {
+		t.Errorf("from what there is: %d, %+v, %v", visited, last, err)
+	}
+	if visited, _, err := visit(starts, client.Cut{"t": {2, 4}}); visited != 4 || err != nil {
+		t.Errorf("to a cut before the start of a partition: %d, %v", visited, err)
+	}
+	for _, beyond := range []client.Cut{{"t": {5, 6}}, {"t": {5, 5, 1}}} {
+		if _, _, err := visit(starts, beyond); err == nil || !strings.Contains(err.Error(), "the log ends at t:5,5") {
+			t.Errorf("to %s: %v", beyond, err)
+		}
 	}
 }
 

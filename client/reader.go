@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -55,28 +57,36 @@ func (r *Reader) Close() { r.kafka.Close() }
 // Progress tells how far a Replay is.
 type Progress struct {
 	Done  int64 // offsets passed
-	Total int64 // offsets below the cut that the replay began with
+	Total int64 // offsets between the two cuts that the replay began with
 	Cut   Cut   // where each partition stands; read only during the call
 }
 
 // ReplayRequest says what to replay.
 type ReplayRequest struct {
+	// From is where to begin. Default: offset 0 of every partition, which is an error where
+	// offset 0 is no longer kept; what Client.Starts returned begins with what there is.
+	From Cut
 	// To is where to stop: what Client.Cut returned, or an earlier vector.
 	To Cut
-	// Visit gets every record below To once, in order per partition. Its error ends the replay.
+	// Visit gets every record from From on and below To once, in order per partition. Its error ends the replay.
 	Visit func(Record) error
 	// Progress, if set, is called after each piece that was read, from the goroutine of Replay.
 	Progress func(Progress)
 }
 
-// Replay reads topics from offset 0 to a cut and returns when all of it was visited.
+// Replay reads topics from one cut to another and returns when all of it was visited. A
+// cut that the log has not come to yet is an error.
 func (c *Client) Replay(ctx context.Context, request ReplayRequest) error {
-	from, at, total := Cut{}, Cut{}, request.To.Events()
+	from, at := Cut{}, Cut{}
+	var done, total int64
 	for topic, offsets := range request.To {
-		at[topic] = make([]int64, len(offsets))
-		from[topic] = make([]int64, len(offsets))
+		for partition, end := range offsets {
+			begin := request.From.Offset(topic, int32(partition))
+			from.Set(topic, int32(partition), begin)
+			at.Set(topic, int32(partition), begin)
+			total += max(0, end-begin)
+		}
 	}
-	var done int64
 	report := func() {
 		if request.Progress != nil {
 			request.Progress(Progress{Done: done, Total: total, Cut: at})
@@ -85,6 +95,13 @@ func (c *Client) Replay(ctx context.Context, request ReplayRequest) error {
 	report()
 	if total == 0 {
 		return nil
+	}
+	ends, err := c.Cut(ctx, slices.Sorted(maps.Keys(request.To))...)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	if !ends.Covers(request.To) {
+		return fmt.Errorf("replay: the log ends at %s, before %s", ends, request.To)
 	}
 	reader, err := c.Reader(ReaderConfig{From: from})
 	if err != nil {

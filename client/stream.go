@@ -125,14 +125,15 @@ type ReadRequest struct {
 	Backward bool
 	// Limit bounds the events, 1 to 10000. Default 100.
 	Limit int
-	// Until leaves out events after that time; zero: none.
+	// Until leaves out events that were stored after that time, to the millisecond; zero: none.
 	Until time.Time
-	// MinVersion waits until the stream has that version, within the server's limit; 0: no wait.
-	MinVersion int64
+	// MinVersion waits until the stream has that version, 0 for its first event; nil: no wait.
+	// It is asked for again until the call's context ends.
+	MinVersion *int64
 }
 
-// Read returns events and the stream's newest version. A stream without events is
-// ErrNoStream.
+// Read returns events and the stream's newest version; fewer events than the limit are all
+// there are. A stream without events is ErrNoStream.
 func (s *Stream) Read(ctx context.Context, request ReadRequest) ([]Event, int64, error) {
 	return s.read(ctx, request)
 }

@@ -26,9 +26,11 @@ const (
 const (
 	minSegmentBytes = 16 << 20
 	maxSegmentBytes = 1 << 30
-	maxNodes        = 9
 	maxDataShards   = 15
 )
+
+// MaxNodes is how many nodes a cluster may have.
+const MaxNodes = 9
 
 // Listener is one address that Kafka clients connect to.
 type Listener struct {
@@ -252,8 +254,8 @@ func (c Config) validatePeers() error {
 	if len(c.Peers) == 0 {
 		return nil
 	}
-	if len(c.Peers) > maxNodes {
-		return fmt.Errorf("%d peers: at most %d", len(c.Peers), maxNodes)
+	if len(c.Peers) > MaxNodes {
+		return fmt.Errorf("%d peers: at most %d", len(c.Peers), MaxNodes)
 	}
 	if _, ok := c.Peers[c.Node]; !ok {
 		return fmt.Errorf("the peers do not name node %d: list every node of the cluster, this one included", c.Node)

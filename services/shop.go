@@ -308,7 +308,7 @@ func (c Config) run(ctx context.Context, role string) error {
 
 func (c Config) runGateway(ctx context.Context, log *client.Client, address string, logger *slog.Logger) error {
 	var behind []gateway.Service
-	for _, role := range Stateful() {
+	for _, role := range append(Stateful(), psp.Name) {
 		roleAddress, err := AddressOf(c.Address, role)
 		if err != nil {
 			return err

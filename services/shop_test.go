@@ -215,6 +215,9 @@ func (s *liveShop) rebuild(role string, install bool) {
 		report, err = c.Rebuild(s.t.Context())
 		return err == nil && report.State != framework.RebuildRunning
 	})
+	if _, err := s.fs.Stat("shop/" + role + "/state.next"); install && err == nil {
+		s.t.Errorf("%s: said to be switched before it is", role)
+	}
 	want := map[bool]string{true: framework.RebuildSwitched, false: framework.RebuildVerified}[install]
 	if report.State != want || report.DigestLive != report.DigestRebuilt || report.Events == 0 {
 		s.t.Errorf("rebuild of %s: %+v", role, report)
@@ -282,7 +285,34 @@ func (s *liveShop) checkAPI() {
 	if answer, _ := c.Do(s.t.Context(), web.Call{Path: "/v1/orders/first-0?wait=0", Headers: map[string]string{"Consistency-Token": far}}); answer.Status != 503 || answer.Headers["Retry-After"] == "" {
 		s.t.Errorf("a token of the future: %d", answer.Status)
 	}
+	s.checkOperations()
 	s.checkSubmissions(c)
+}
+
+// checkOperations wants every role in the status, with numbers of its own.
+func (s *liveShop) checkOperations() {
+	s.t.Helper()
+	status, err := s.calls.Status(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	told := map[string]string{event.Gateway: "ready"} // it answers
+	for _, service := range status.Services {
+		told[service.Service] = service.State
+	}
+	for _, role := range services.Roles() {
+		if told[role] != "ready" {
+			s.t.Errorf("the status of %s is %q", role, told[role])
+		}
+		c := web.NewClient(s.address(role), nil)
+		answer, err := c.Do(s.t.Context(), web.Call{Path: "/metrics"})
+		for _, want := range []string{`shop_ready{service="` + role + `"} 1`, `shop_http_answers_total{service="` + role + `",class="2xx"} `} {
+			if err != nil || !strings.Contains(string(answer.Body), want) {
+				s.t.Errorf("metrics of %s: no %s in %s, %v", role, want, answer.Body, err)
+			}
+		}
+		c.Close()
+	}
 }
 
 // checkSubmissions sends requests that cannot be, and one that waits.

@@ -49,7 +49,7 @@ however often it is sent.`,
 	flags.StringVar(&s.id, "id", "", "the order's `id` (default one that follows from customer and key)")
 	flags.StringVar(&s.key, "key", "", "idempotency `key` (default a new one)")
 	flags.StringVar(&s.method, "method", "card", "`payment method`; one that begins with \"declined\" is refused")
-	flags.BoolVar(&s.wait, "wait", false, "wait until the order has come to an end, and show it")
+	flags.BoolVar(&s.wait, "wait", false, "wait at most 30 s until the order has come to an end, and show it")
 	return cmd
 }
 
@@ -81,24 +81,28 @@ func (s *submit) run(cmd *cobra.Command) error {
 		return err
 	}
 	if s.wait {
-		return s.show(cmd, accepted.OrderID, gateway.Look{Token: token, Until: query.Shipped, Wait: answerTimeout - time.Second})
+		return s.show(cmd, accepted.OrderID, gateway.Look{Token: token, Until: query.Shipped, Wait: query.MaxWait})
 	}
 	t := &command.Table{Head: []string{"ORDER", "STATUS"}}
 	t.Add(accepted.OrderID, accepted.Status)
 	return s.print(accepted, t)
 }
 
-// show prints an order.
+// show prints an order. That it has not come to the state that was waited for is an error.
 func (g *general) show(cmd *cobra.Command, id string, look gateway.Look) error {
 	var view query.View
-	err := g.ask(cmd, func(ctx context.Context, c *gateway.Client) (err error) {
+	err := g.askFor(cmd, look.Wait+answerTimeout, func(ctx context.Context, c *gateway.Client) (err error) {
 		view, err = c.Order(ctx, id, look)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = g.print(view, orderTable(view))
 	}
-	return g.print(view, orderTable(view))
+	if err == nil && look.Until != "" && view.Status != look.Until && !query.IsFinal(view.Status) {
+		err = command.Advise(fmt.Errorf("order %s is %s after %s", id, view.Status, look.Wait),
+			"wait on with 'shop get %s --until %s --wait %s'; 'shop status' says what is slow", id, look.Until, query.MaxWait)
+	}
+	return err
 }
 
 func orderTable(v query.View) *command.Table {
@@ -168,6 +172,9 @@ func newGet(g *general) *cobra.Command {
 			if until != "" && !slices.Contains(query.Statuses(), until) {
 				return command.Usagef("--until is %q; use one of %s", until, strings.Join(query.Statuses(), ", "))
 			}
+			if wait < 0 || wait > query.MaxWait {
+				return command.Usagef("--wait is %s; use at most %s", wait, query.MaxWait)
+			}
 			return g.show(cmd, args[0], look)
 		},
 	}
@@ -175,7 +182,7 @@ func newGet(g *general) *cobra.Command {
 	flags.StringVar(&at, "at", "", "as it was at this `time` (RFC 3339)")
 	flags.Int64Var(&version, "version", 0, "as it was after its first `n` events in order-events")
 	flags.StringVar(&until, "until", "", "wait until it has come to this `status`, or to an end")
-	flags.DurationVar(&wait, "wait", 2*time.Second, "how long to wait for --until")
+	flags.DurationVar(&wait, "wait", 2*time.Second, "how long to wait for --until, at most 30s")
 	return cmd
 }
 
@@ -190,12 +197,16 @@ read from the log, stream by stream.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var events []gateway.HistoryEvent
+			var warning string
 			err := g.ask(cmd, func(ctx context.Context, c *gateway.Client) (err error) {
-				events, err = c.History(ctx, args[0])
+				events, warning, err = c.History(ctx, args[0])
 				return err
 			})
 			if err != nil {
 				return err
+			}
+			if warning != "" {
+				fmt.Fprintf(g.Err, "shop: %s; look at 'shop status' and ask again\n", command.OneLine(warning))
 			}
 			t := &command.Table{Head: []string{"TIME", "TOPIC", "VERSION", "EVENT", "CAUSED BY"}}
 			types := map[string]string{}

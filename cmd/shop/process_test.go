@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -72,7 +73,7 @@ func (s *shop) settle(wanted map[string][]string) {
 // produce writes a record as any Kafka client would: no key, no headers.
 func (s *shop) produce(value string) {
 	s.t.Helper()
-	k, err := kgo.NewClient(kgo.SeedBrokers(s.kafka(0)))
+	k, err := kgo.NewClient(kgo.SeedBrokers(s.kafka(0)), kgo.AllowAutoTopicCreation())
 	s.check(err)
 	defer k.Close()
 	s.check(k.ProduceSync(s.t.Context(), &kgo.Record{Topic: event.OrderEvents, Value: []byte(value)}).FirstErr())
@@ -117,6 +118,13 @@ func TestProcessOrders(t *testing.T) {
 	s.rebuild("--from-disk", s.nodeData(0))
 
 	s.check(os.RemoveAll(s.data()))
+	_, problem, status := s.run("rebuild", "--all", "--verify", "--from-disk", s.nodeData(0))
+	if status != 1 || !strings.Contains(problem, "there is nothing to compare with; without --verify") || strings.Count(problem, "\n") != 1 {
+		t.Errorf("verified against nothing: status %d, %q", status, problem)
+	}
+	if _, err := os.Stat(filepath.Join(s.data(), "order")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a state was installed: %v", err)
+	}
 	var results []rebuildResult
 	s.ask(&results, "rebuild", "--all", "--from-disk", s.nodeData(0))
 	for _, r := range results {
@@ -313,6 +321,31 @@ func (s *shop) leader() int {
 			return int(node) - 1
 		}
 		k.PollRecords(s.t.Context(), 1)
+	}
+}
+
+// The article's snippet may run before any service was ever started.
+func TestProcessArticleFirst(t *testing.T) {
+	s := newShop(t, 1)
+	s.startNodes()
+	s.produce(`{"orderId":"9827","total":129.00,"status":"CREATED"}`)
+	s.up("gateway", "order", "payment", "inventory", "shipping", "query", "psp")
+	s.settle(map[string][]string{"9827": {query.Shipped}})
+}
+
+// A topic that can never be what the services need ends them with what to do about it.
+func TestProcessPlainTopic(t *testing.T) {
+	s := newShop(t, 1)
+	s.startNodes()
+	log, err := client.New(client.Config{Brokers: []string{s.kafka(0)}, HTTP: []string{s.http(0)}})
+	s.check(err)
+	defer log.Close()
+	s.check(log.CreateTopics(t.Context(), client.Topic{Name: event.OrderEvents, Partitions: 1, Configs: map[string]string{"eventstore.enable": "false"}}))
+	_, problem, status := s.run("up", "--log-level", "error")
+	want := "shop: topic order-events exists and keeps no streams, which is decided when a topic is created; " +
+		"if what is in it is not needed, delete it with 'stela topic delete order-events' and start again\n"
+	if status != 1 || problem != want {
+		t.Errorf("status %d, %q", status, problem)
 	}
 }
 

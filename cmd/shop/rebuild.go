@@ -41,7 +41,8 @@ same cut, and compare the two. Nothing is decided and nothing is called meanwhil
 
 A service that runs does it itself, beside its live state. Of one that does not run,
 the folder below --data is used; when it has none, the new state becomes its state.
---switch makes the new state the service's when the two are equal.
+--switch makes the new state the service's when the two are equal. --verify fails
+unless there is a state to compare with and it is equal.
 
 --from-disk reads the segment files of a node that is not running instead of asking
 the log; nothing in the node's folder is changed.`,
@@ -54,7 +55,7 @@ the log; nothing in the node's folder is changed.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&r.all, "all", false, "all services, one after another")
-	flags.BoolVar(&r.verify, "verify", false, "fail unless the new state is equal to the one the service has")
+	flags.BoolVar(&r.verify, "verify", false, "fail unless there is a state and the new one is equal to it")
 	flags.BoolVar(&r.install, "switch", false, "use the new state when it is equal")
 	flags.StringVar(&r.fromDisk, "from-disk", "", "data `folder` of a node that is not running")
 	return cmd
@@ -227,6 +228,10 @@ func (r *rebuild) besideService(ctx context.Context, j *job, service *framework.
 func (r *rebuild) byFolder(ctx context.Context, j *job) (framework.RebuildReport, error) {
 	where := j.config.StateOf(j.role)
 	if !state.Exists(where.FS, where.Dir) {
+		if r.verify {
+			return framework.RebuildReport{}, command.Advise(fmt.Errorf("%s neither runs nor has a state in %s: there is nothing to compare with", j.role, where.Dir),
+				"without --verify it is folded anew and used; or name its folder with --data")
+		}
 		rebuilt, report, err := j.fold(ctx, nil)
 		if err != nil {
 			return report, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/stela-db/stela/client"
 	"github.com/stela-db/stela/cmd/internal/command"
@@ -94,10 +95,14 @@ func (g *general) config() services.Config {
 
 // ask makes a call to the gateway with a time limit.
 func (g *general) ask(cmd *cobra.Command, call func(ctx context.Context, c *gateway.Client) error) error {
+	return g.askFor(cmd, answerTimeout, call)
+}
+
+func (g *general) askFor(cmd *cobra.Command, limit time.Duration, call func(ctx context.Context, c *gateway.Client) error) error {
 	if _, err := services.AddressOf(g.Gateway, services.Roles()[0]); err != nil {
 		return command.Usage(err)
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), answerTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
 	c := gateway.NewClient(g.Gateway, nil)
 	defer c.Close()
@@ -112,7 +117,10 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 // explain adds a next step to errors that come with none.
 func explain(err error) error {
 	var problem *web.Problem
+	var plain *client.PlainTopicError
 	switch {
+	case errors.As(err, &plain): // every service says the same
+		return command.Advise(plain, "if what is in it is not needed, delete it with 'stela topic delete %s' and start again", plain.Topic)
 	case errors.As(err, &problem):
 		return explainProblem(problem)
 	case errors.Is(err, state.ErrInUse):
@@ -121,6 +129,14 @@ func explain(err error) error {
 		return command.Advise(err, "stop what listens there or choose other ports with --gateway")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return command.Advise(err, "is it running? start the services with 'shop up', the log with 'stela serve', or name others with --gateway, --brokers, --http")
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return command.Advise(err, "the services make their topics when they start: run 'shop up', or name another log with --brokers")
+	case errors.Is(err, kerr.OffsetOutOfRange), errors.Is(err, client.ErrOutOfRange):
+		return command.Advise(err, "the topic no longer has all its records; a state that needs them can only be taken from a copy of its folder")
+	case kerr.IsRetriable(err):
+		return command.Advise(err, "the log has no leader or no quorum; look at 'stela cluster status' and try again")
+	case errors.As(err, new(*kerr.Error)):
+		return command.Advise(err, "the log refused it; 'stela cluster status' and 'stela topic describe' say how it is")
 	case errors.Is(err, os.ErrPermission):
 		return command.Advise(err, "check the owner and the mode of that path")
 	case command.IsTimeout(err):

@@ -15,15 +15,13 @@ import (
 
 	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/internal/process"
+	"github.com/stela-db/stela/server"
 )
 
 const (
 	defaultKafkaPort = 9092
 	defaultHTTPPort  = 9644
 	defaultRaftPort  = 33145
-
-	// maxLocalNodes keeps a typing error from starting hundreds of processes.
-	maxLocalNodes = 15
 
 	// stopTimeout is how long a node may take to end before it is killed.
 	stopTimeout = 20 * time.Second
@@ -82,8 +80,8 @@ func (l localCluster) start(node int, out io.Writer, prefix string) (*process.Pr
 }
 
 func (l *localCluster) validate() error {
-	if l.Nodes < 1 || l.Nodes > maxLocalNodes {
-		return command.Usagef("--nodes is %d; use 1 to %d", l.Nodes, maxLocalNodes)
+	if l.Nodes < 1 || l.Nodes > server.MaxNodes {
+		return command.Usagef("--nodes is %d; use 1 to %d", l.Nodes, server.MaxNodes)
 	}
 	for flag, port := range map[string]int{"kafka-port": l.KafkaPort, "http-port": l.HTTPPort, "raft-port": l.RaftPort} {
 		if port < 1 || port+l.Nodes-1 > 65535 {
@@ -113,7 +111,7 @@ them all. A node that ends is not started again; the others go on.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&l.Nodes, "nodes", 3, "how many nodes")
+	flags.IntVar(&l.Nodes, "nodes", 3, fmt.Sprintf("how many nodes, 1 to %d", server.MaxNodes))
 	flags.StringVar(&l.Data, "data", "stela-data", "the `folder` for all nodes' data")
 	flags.StringVar(&l.Host, "host", "127.0.0.1", "the address to listen on")
 	flags.IntVar(&l.KafkaPort, "kafka-port", defaultKafkaPort, "Kafka port of the first node")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/stela-db/stela/internal/process"
 )
@@ -33,10 +34,16 @@ func TestCommands(t *testing.T) {
 		{line: "topic create u --dry-run -o json", out: []string{`"topic": "u"`}},
 		{line: "topic list -o json", out: []string{`"topic": "t"`, `"partitions": 3`}},
 		{line: "produce t -k : -z lz4 -H source=test -v", stdin: "a:1\nb:2\nc:3\n", out: []string{"partition", "offset 0"}},
+		{line: "produce out -v -o json", stdin: "a\n", out: []string{`{"topic":"out","partition":0,"offset":0}` + "\n"}},
+		{line: "produce out -v -o yaml", stdin: "a\n", out: []string{"---\ntopic: out\npartition: 0\noffset: 1\n"}},
+		{line: "topic delete out", out: []string{"deleted"}},
 		{line: "produce t -k :", stdin: "no separator\n", fails: `line 1 has no key separator ":"`},
 		{line: `consume t --from-beginning --exit -f %k=%v/%h\n`, out: []string{"a=1/source=test", "b=2/", "c=3/"}},
 		{line: "consume t --tail 2 --exit -o json", out: []string{`"topic":"t"`}},
 		{line: "consume t -p 7 --from-beginning --exit", fails: "has no partition 7"},
+		{line: "consume t --offset 100", fails: "offset 100 is beyond the end of t partition 0"},
+		{line: "consume t --offset 100 --exit -p 1", fails: "offset 100 is beyond the end of t partition 1"},
+		{line: "consume t --offset 100 -g nobodys", fails: "offset 100 is beyond the end of t partition 0"},
 		{line: "consume t -g readers -n 2", out: []string{"\n"}},
 		{line: "consume t -g readers --exit", out: []string{"\n"}},
 		{line: "group list", out: []string{"readers", "Empty"}},
@@ -51,6 +58,10 @@ func TestCommands(t *testing.T) {
 		{line: "topic describe t", out: []string{"PARTITION", "LEADER", "IN-SYNC", "OFFLINE", "3          1"}},
 		{line: "replay t --count", out: []string{"3\n"}},
 		{line: `replay t -q --key b -f %v\n`, out: []string{"2\n"}},
+		{line: "replay t --to t:1,1", fails: "--to is beyond the end, which is t:"},
+		{line: "replay t --to t:0,0,0 --count", out: []string{"0\n"}},
+		{line: "replay t --to u:0", fails: "name these topics"},
+		{line: "replay nothing --count", fails: "stela topic list"},
 		{line: "topic create ledger -c eventstore.enable=true", out: []string{"ledger"}},
 		{line: "stream append ledger s --expect none --type opened -d {}", out: []string{"0-0"}},
 		{line: "stream append ledger s --expect none -d {}", fails: "--expect 0"},
@@ -206,6 +217,14 @@ func TestDump(t *testing.T) {
 	for line := range strings.Lines(mustStela(t, "", "dump", "segment", segments[0], "-o", "json")) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("not JSON: %s", line)
+		}
+	}
+	for _, args := range [][]string{{"dump", "segment", segments[0]}, {"dump", "index", c.folder(1)}} {
+		out := mustStela(t, "", append(args, "-o", "yaml")...)
+		for document := range strings.SplitSeq(strings.TrimPrefix(out, "---\n"), "---\n") {
+			if fields := map[string]any{}; yaml.Unmarshal([]byte(document), &fields) != nil || len(fields) < 2 {
+				t.Errorf("%s is not YAML: %s", args[1], document)
+			}
 		}
 	}
 	out = mustStela(t, "", "dump", "index", c.folder(1))

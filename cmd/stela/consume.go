@@ -113,7 +113,8 @@ func (c *consume) read(ctx context.Context, from beginning) error {
 		options = append(options, kgo.ConsumerGroup(c.group), kgo.ConsumeTopics(c.topic), kgo.ConsumeResetOffset(from.reset()),
 			kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
 	} else {
-		options = append(options, kgo.ConsumePartitions(spans.assignment(c.topic)))
+		// Without an offset to go back to, one that has just been removed is an error and no silent jump.
+		options = append(options, kgo.ConsumePartitions(spans.assignment(c.topic)), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
 	}
 	cl, err := c.connect(ctx, options...)
 	if err != nil {

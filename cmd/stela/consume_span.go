@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -117,9 +118,25 @@ func (c *consume) spans(ctx context.Context, adm *kadm.Client, from beginning) (
 		result[end.Partition] = s
 	})
 	if c.group != "" {
-		return result, result.beginCommitted(ctx, adm, c.group, c.topic)
+		if err := result.beginCommitted(ctx, adm, c.group, c.topic); err != nil {
+			return nil, err
+		}
 	}
-	return result, nil
+	if from.at < 0 {
+		return result, nil
+	}
+	return result, result.checkEnds(c.topic)
+}
+
+// checkEnds refuses to begin beyond an end: nothing is there, and nobody asked for what is before.
+func (s spans) checkEnds(topic string) error {
+	for _, partition := range slices.Sorted(maps.Keys(s)) {
+		if span := s[partition]; span.begin > span.end {
+			return command.Advise(fmt.Errorf("offset %d is beyond the end of %s partition %d, which is %d", span.begin, topic, partition, span.end),
+				"use a smaller --offset, 'end', or --partition for those that have it")
+		}
+	}
+	return nil
 }
 
 // listed joins the two ways in which listing offsets can fail.

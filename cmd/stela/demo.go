@@ -69,14 +69,7 @@ func (d *demo) run(ctx context.Context) error {
 	touring, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
 	if err := d.tour(touring); err != nil {
-		if ctx.Err() != nil {
-			return nil // Ctrl-C
-		}
-		d.stage.failed()
-		if d.data != "" {
-			return command.Advise(err, "the logs are in %s", d.cluster.logs())
-		}
-		return command.Advise(err, "run it again with --data FOLDER to keep the logs")
+		return d.ended(ctx.Err() != nil, err)
 	}
 	if d.exit {
 		d.stage.say("All as promised.")
@@ -86,6 +79,22 @@ func (d *demo) run(ctx context.Context) error {
 	<-ctx.Done()
 	d.stage.say("Stopping.")
 	return nil
+}
+
+// ended says how a tour that did not come to its end is to be taken. Ctrl-C is how a
+// spectator leaves; whoever asked for a status must not be told that all was as promised.
+func (d *demo) ended(interrupted bool, err error) error {
+	switch {
+	case interrupted && !d.exit:
+		return nil
+	case interrupted:
+		return errors.New("the tour was interrupted; run it again to its end")
+	}
+	d.stage.failed()
+	if d.data != "" {
+		return command.Advise(err, "the logs are in %s", d.cluster.logs())
+	}
+	return command.Advise(err, "run it again with --data FOLDER to keep the logs")
 }
 
 // folder makes the data folder and returns what removes it again.

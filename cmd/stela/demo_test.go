@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,5 +64,16 @@ func TestWrap(t *testing.T) {
 		if strings.Join(got, "|") != strings.Join(want, "|") {
 			t.Errorf("%q wrapped to %q", text, got)
 		}
+	}
+}
+
+// Only a spectator may leave before the end.
+func TestDemoInterrupted(t *testing.T) {
+	cause := errors.New("context canceled")
+	if err := (&demo{}).ended(true, cause); err != nil {
+		t.Errorf("a spectator who left: %v", err)
+	}
+	if err := (&demo{exit: true}).ended(true, cause); err == nil {
+		t.Error("--exit promised that all was well")
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,11 +49,10 @@ func (g *general) dumpIndex(folder string, kinds []string) error {
 		if len(kinds) > 0 && !slices.Contains(kinds, row.Kind) {
 			return nil
 		}
-		if g.Output == "json" {
-			return json.NewEncoder(out).Encode(indexRow{Kind: row.Kind, Row: row.Text})
-		}
-		_, err := fmt.Fprintf(out, "%-8s %s\n", row.Kind, row.Text)
-		return err
+		return command.PrintOne(out, g.Output, indexRow{Kind: row.Kind, Row: row.Text}, func() error {
+			_, err := fmt.Fprintf(out, "%-8s %s\n", row.Kind, row.Text)
+			return err
+		})
 	})
 	if errors.Is(err, syscall.EAGAIN) { // somebody holds Pebble's lock
 		err = command.Advise(err, "stop the node first")

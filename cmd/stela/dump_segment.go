@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -103,12 +102,14 @@ func (c *dumpSegment) dump(path string) error {
 	head, err := segment.ReadHead(f, path, number)
 	if err != nil {
 		if isZero(f, info.Size()) {
-			fmt.Fprintf(c.out, "%s: prepared, nothing in it\n", path)
-			return nil
+			return command.PrintOne(c.out, c.Output, segmentSummary{Segment: path}, func() error {
+				_, err := fmt.Fprintf(c.out, "%s: prepared, nothing in it\n", path)
+				return err
+			})
 		}
 		return err
 	}
-	if c.Output != "json" {
+	if c.Output == "table" {
 		fmt.Fprintf(c.out, "%s: segment %d, created %s, incarnation %x\n", path, head.Number,
 			head.CreatedAt.UTC().Format("2006-01-02T15:04:05.000Z"), head.Incarnation)
 	}
@@ -166,15 +167,14 @@ func (c *dumpSegment) records(file segment.File, from, size int64) error {
 
 func (c *dumpSegment) end(offset int64) error {
 	c.counts.End = offset
-	if c.Output == "json" {
-		return json.NewEncoder(c.out).Encode(c.counts)
-	}
-	text := "a clean end"
-	if c.counts.Torn {
-		text = "a torn end: what follows was never acknowledged"
-	}
-	_, err := fmt.Fprintf(c.out, "%d records, %d batches, %d bytes; %s at %d\n", c.counts.Records, c.counts.Batches, c.counts.Bytes, text, offset)
-	return err
+	return command.PrintOne(c.out, c.Output, c.counts, func() error {
+		text := "a clean end"
+		if c.counts.Torn {
+			text = "a torn end: what follows was never acknowledged"
+		}
+		_, err := fmt.Fprintf(c.out, "%d records, %d batches, %d bytes; %s at %d\n", c.counts.Records, c.counts.Batches, c.counts.Bytes, text, offset)
+		return err
+	})
 }
 
 // kindName says what a record is.
@@ -205,9 +205,11 @@ func (c *dumpSegment) record(offset int64, header *segment.Header, payload []byt
 		}
 		c.counts.Batches += len(r.Batches)
 	}
-	if c.Output == "json" {
-		return json.NewEncoder(c.out).Encode(r)
-	}
+	return command.PrintOne(c.out, c.Output, r, func() error { return c.draw(&r) })
+}
+
+// draw writes a record for people.
+func (c *dumpSegment) draw(r *segmentRecord) error {
 	fmt.Fprintf(c.out, "%10d  %-14s shard %d index %d term %d bytes %d batches %d notes %d applied %d\n",
 		r.Offset, r.Kind, r.Shard, r.Index, r.Term, r.Bytes, len(r.Batches), len(r.Notes), r.Applied)
 	if !c.batches {

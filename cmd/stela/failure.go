@@ -43,6 +43,8 @@ func explain(err error) error {
 		return command.Advise(err, "list topics with 'stela topic list' or make one with 'stela topic create'")
 	case errors.Is(err, kerr.TopicAlreadyExists):
 		return command.Advise(err, "look at it with 'stela topic describe'")
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		return command.Advise(err, "the records at that offset are no longer kept; begin at the first with --from-beginning")
 	case errors.Is(err, kerr.GroupIDNotFound):
 		return command.Advise(err, "list groups with 'stela group list'")
 	case errors.Is(err, kerr.NonEmptyGroup):

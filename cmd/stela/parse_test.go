@@ -124,7 +124,7 @@ func TestUsage(t *testing.T) {
 	for _, line := range []string{
 		"bogus", "topic bogus", "topic create", "--bogus", "serve extra", "serve --node x", "topic list -o xml",
 		"consume t --exit", "consume t --from-beginning --tail 3", "consume t -f %q", "produce", "produce t -z rar",
-		"stream append t k --expect maybe", "stream append t k", "group seek g", "topic alter t", "cluster up --nodes 0",
+		"stream append t k --expect maybe", "stream append t k", "group seek g", "topic alter t", "cluster up --nodes 0", "cluster up --nodes 10",
 		"cluster up --kafka-port 99999", "dump segment", "replay",
 	} {
 		out, problems, status := invoke("", strings.Fields(line)...)

@@ -58,6 +58,13 @@ acknowledged: synced to disk on a majority of the nodes.`,
 	return cmd
 }
 
+// stored says where a record is.
+type stored struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
 func compressionCodec(name string) (kgo.CompressionCodec, error) {
 	switch name {
 	case "none":
@@ -168,7 +175,15 @@ func (c *produce) acknowledged(record *kgo.Record, err error) bool {
 		return true
 	}
 	if c.verbose {
-		fmt.Fprintf(c.Out, "partition %d offset %d\n", record.Partition, record.Offset)
+		place := stored{Topic: c.topic, Partition: record.Partition, Offset: record.Offset}
+		err := command.PrintOne(c.Out, c.Output, place, func() error {
+			_, err := fmt.Fprintf(c.Out, "partition %d offset %d\n", record.Partition, record.Offset)
+			return err
+		})
+		if err != nil && c.failed == nil {
+			c.failed = fmt.Errorf("write: %w", err)
+		}
+		return err != nil
 	}
 	return false
 }

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +30,8 @@ func newReplay(g *general) *cobra.Command {
 	c := &replay{general: g}
 	cmd := &cobra.Command{
 		Use:   "replay TOPIC...",
-		Short: "Print topics from offset 0 to their current end",
-		Long: `Print every record of topics from the first offset to the end that they have
+		Short: "Print topics from their beginning to their current end",
+		Long: `Print every record of topics from the first that is kept to the end that they have
 when the command begins, with the progress on standard error. The cut at which
 it ended is the last line there: state that was folded from the log is
 comparable only at a cut.
@@ -61,7 +63,7 @@ func (c *replay) run(ctx context.Context, topics []string) error {
 	}
 	defer cl.Close()
 	asking, cancel := context.WithTimeout(ctx, answerTimeout)
-	to, err := c.end(asking, cl, topics)
+	from, to, err := c.cuts(asking, cl, topics)
 	cancel()
 	if err != nil {
 		return err
@@ -71,7 +73,7 @@ func (c *replay) run(ctx context.Context, topics []string) error {
 	var line []byte
 	var matched int64
 	err = cl.Replay(ctx, client.ReplayRequest{
-		To: to,
+		From: from, To: to,
 		Visit: func(r client.Record) error {
 			if c.key != "" && string(r.Key) != c.key {
 				return nil
@@ -96,15 +98,27 @@ func (c *replay) run(ctx context.Context, topics []string) error {
 	return nil
 }
 
-func (c *replay) end(ctx context.Context, cl *client.Client, topics []string) (client.Cut, error) {
-	if c.cut == "" {
-		return cl.Cut(ctx, topics...)
+// cuts returns where to begin and where to stop.
+func (c *replay) cuts(ctx context.Context, cl *client.Client, topics []string) (from, to client.Cut, err error) {
+	if to, err = client.ParseCut(c.cut); err != nil {
+		return nil, nil, command.Usage(fmt.Errorf("--to: %w", err))
 	}
-	cut, err := client.ParseCut(c.cut)
-	if err != nil {
-		return nil, command.Usage(fmt.Errorf("--to: %w", err))
+	slices.Sort(topics)
+	topics = slices.Compact(topics)
+	if of := slices.Sorted(maps.Keys(to)); c.cut != "" && !slices.Equal(of, topics) {
+		return nil, nil, command.Usagef("--to is a cut of %s; name these topics", strings.Join(of, " "))
 	}
-	return cut, nil
+	if from, err = cl.Starts(ctx, topics...); err != nil {
+		return nil, nil, err
+	}
+	end, err := cl.Cut(ctx, topics...)
+	if err != nil || c.cut == "" {
+		return from, end, err
+	}
+	if !end.Covers(to) {
+		return nil, nil, command.Advise(fmt.Errorf("--to is beyond the end, which is %s", end), "wait until the topics have come to it, or leave --to out")
+	}
+	return from, to, nil
 }
 
 func kafkaRecord(r client.Record) *kgo.Record {

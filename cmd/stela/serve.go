@@ -15,6 +15,7 @@ import (
 
 	"github.com/stela-db/stela/cmd/internal/command"
 	"github.com/stela-db/stela/server"
+	"github.com/stela-db/stela/services"
 )
 
 // serve holds the flags of one node.
@@ -53,7 +54,10 @@ every node gets the same --peers and its own --node.
 A Kafka listener is [name://]host:port[,advertised-host:port]: where to listen,
 and what to tell clients when that differs. --kafka may be repeated. GOMEMLIMIT is
 respected; without it the memory is bounded by the sizes below and the requests
-in flight.`,
+in flight.
+
+New topics that eventstore.topics matches keep streams, and so everything. Unless
+--broker-config says otherwise these are the topics of the order services (shop up).`,
 		Example: `  stela serve
   stela serve --data /var/lib/stela --kafka 0.0.0.0:9092,broker1.example.com:9092
   stela serve --node 1 --peers 1=10.0.0.1:33145,2=10.0.0.2:33145,3=10.0.0.3:33145
@@ -117,10 +121,26 @@ func (c *serve) config() (server.Config, error) {
 		}
 		config.BrokerConfigs[name] = *value
 	}
+	if _, said := config.BrokerConfigs[eventStoreTopics]; !said {
+		config.BrokerConfigs[eventStoreTopics] = strings.Join(shopTopics(), ",")
+	}
 	if err := config.Validate(); err != nil {
 		return config, wrongSetting("", err)
 	}
 	return config, nil
+}
+
+// eventStoreTopics is the setting that names the topics which keep streams from the start.
+const eventStoreTopics = "eventstore.topics"
+
+// shopTopics names the topics of the order services. A client that writes to one of them
+// first makes it what they need, so that it does not matter who was started first.
+func shopTopics() []string {
+	var names []string
+	for _, topic := range services.Topics() {
+		names = append(names, topic.Name)
+	}
+	return names
 }
 
 // wrongSetting is a value that may come from the command line, the environment or the file.

@@ -119,3 +119,19 @@ func TestBadSettings(t *testing.T) {
 		})
 	}
 }
+
+// Whoever writes to a topic of the order services first makes it what they need.
+func TestShopTopicsKeepStreams(t *testing.T) {
+	const name = "eventstore.topics"
+	for want, settings := range map[string][]string{
+		"order-commands,order-events,payment-events,inventory-events,shipping-events": nil,
+		"ledger": {name + "=ledger"},
+		"":       {name + "="},
+	} {
+		c := &serve{general: &general{terminal: &terminal{}}, settings: settings, data: t.TempDir(), node: 1, dataShards: 1, logLevel: "info", logFormat: "text"}
+		config, err := c.config()
+		if err != nil || config.BrokerConfigs[name] != want {
+			t.Errorf("%q: %q, %v", settings, config.BrokerConfigs[name], err)
+		}
+	}
+}

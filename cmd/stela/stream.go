@@ -83,6 +83,8 @@ func explainStream(err error) error {
 		return command.Advise(err, "append its first event with 'stela stream append'")
 	case errors.As(err, &refused) && refused.Status == 404:
 		return command.Advise(err, "create the topic with 'stela topic create TOPIC -c eventstore.enable=true'")
+	case errors.As(err, &refused) && refused.Kind == "not-event-store":
+		return command.Advise(err, "use another topic, made with 'stela topic create TOPIC -c eventstore.enable=true'")
 	}
 	return err
 }

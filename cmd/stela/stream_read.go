@@ -38,7 +38,7 @@ func newStreamRead(g *general) *cobra.Command {
 	flags.Int64Var(&c.from, "from", -1, "begin at this `version` (default the first, with --backward the last)")
 	flags.IntVarP(&c.limit, "limit", "n", 0, "at most this many events; 0 for all")
 	flags.BoolVar(&c.backward, "backward", false, "newest first")
-	flags.StringVar(&c.until, "until", "", "no event after this `time`, RFC 3339 or a duration ago such as 1h")
+	flags.StringVar(&c.until, "until", "", "no event stored after this `time`, RFC 3339 or a duration ago such as 1h")
 	flags.DurationVar(&c.timeout, "timeout", answerTimeout, "how long to try while the cluster does not answer")
 	return cmd
 }

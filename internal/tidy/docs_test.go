@@ -54,7 +54,7 @@ func TestDocs(t *testing.T) {
 			t.Errorf("ARCHITECTURE.md does not name `%s`", pkg)
 		}
 	}
-	for _, page := range []string{"log/DESIGN.md", "replication/DESIGN.md", "server/DESIGN.md"} {
+	for _, page := range []string{"log/DESIGN.md", "replication/DESIGN.md", "server/DESIGN.md", "services/DESIGN.md"} {
 		headings := regexp.MustCompile(`(?m)^## .*$`).FindAllString(read(t, page), -1)
 		if len(headings) == 0 || headings[len(headings)-1] != "## Decisions" {
 			t.Errorf("%s: its last heading must be Decisions", page)

@@ -208,7 +208,7 @@ type ReadStreamRequest struct {
 	From     int64 // first version; backward: -1 for the newest
 	Limit    int   // 1 to MaxReadEvents
 	Backward bool
-	// Until leaves out events from this time on; zero for all.
+	// Until leaves out events that were stored after this time, to the millisecond; zero for all.
 	Until time.Time
 	// MinVersion: wait, as long as ctx lasts, until the stream has this version; -1 for no wait.
 	MinVersion int64

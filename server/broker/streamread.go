@@ -78,7 +78,7 @@ func (d streamDesk) readHere(ctx context.Context, p *Partition, request *ReadStr
 			if err != nil {
 				return StreamSlice{}, err
 			}
-			if !request.Until.IsZero() && event.Timestamp >= request.Until.UnixMilli() {
+			if !request.Until.IsZero() && event.Timestamp > request.Until.UnixMilli() {
 				continue
 			}
 			if bytes += event.bytes(); bytes > readBytes && len(slice.Events) > 0 {

@@ -156,7 +156,6 @@ func TestReadStream(t *testing.T) {
 		c := newTestCluster(t, 1, nil)
 		c.create("es", 1, "eventstore.enable", "true")
 		n := c.leader("es", 0)
-		begin := time.Now()
 		for i := range 300 {
 			if i%50 == 0 {
 				time.Sleep(time.Second)
@@ -204,8 +203,14 @@ func TestReadStream(t *testing.T) {
 		expect("beyond the end", ReadStreamRequest{From: 600, Limit: 10}, -1, -1, 0)
 		expect("backward from the newest", ReadStreamRequest{From: -1, Limit: 10, Backward: true}, 599, 590, 10)
 		expect("backward to the begin", ReadStreamRequest{From: 200, Limit: 1000, Backward: true}, 200, 0, 201)
-		expect("until", ReadStreamRequest{Limit: 1000, Until: begin.Add(2 * time.Second)}, 0, 99, 100)
-		slice, err := n.ReadStream(context.Background(), &ReadStreamRequest{Topic: "es", Key: []byte("nobody"), Limit: 1, MinVersion: -1})
+		slice, err := n.ReadStream(context.Background(), &ReadStreamRequest{Topic: "es", Key: []byte("k"), From: 100, Limit: 1, MinVersion: -1})
+		if err != nil || len(slice.Events) != 1 {
+			t.Fatal(slice, err)
+		}
+		stored := time.UnixMilli(slice.Events[0].Timestamp) // all of that second were stored in one instant
+		expect("until", ReadStreamRequest{Limit: 1000, Until: stored}, 0, 199, 200)
+		expect("until just before", ReadStreamRequest{Limit: 1000, Until: stored.Add(-1)}, 0, 99, 100)
+		slice, err = n.ReadStream(context.Background(), &ReadStreamRequest{Topic: "es", Key: []byte("nobody"), Limit: 1, MinVersion: -1})
 		if err != nil || slice.Head != -1 || len(slice.Events) != 0 {
 			t.Errorf("empty stream: %+v, %v", slice, err)
 		}

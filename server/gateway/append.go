@@ -76,18 +76,11 @@ func (s *Server) appendProblem(r *request, err error, alias bool) error {
 	if alias {
 		p.status = fasthttp.StatusPreconditionFailed
 	}
-	events := []byte{'['}
-	for i := range conflict.Unseen {
-		if i > 0 {
-			events = append(events, ',')
-		}
-		events = appendEvent(events, r.topic, &conflict.Unseen[i])
-	}
 	p.members = []member{
 		{"stream", appendString(nil, r.stream)},
 		{"expected", appendString(nil, conflict.Expected.String())},
 		{"actual", strconv.AppendInt(nil, conflict.Actual, 10)},
-		{"events", append(events, ']')},
+		{"events", s.unseen(p, r.topic, conflict.Unseen)},
 	}
 	setVersion(&r.http.Response, conflict.Actual)
 	return p

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,6 +100,40 @@ func TestAppendConditions(t *testing.T) {
 			if answer.status != test.status || test.status == 200 && got != test.want {
 				t.Errorf("%v: %d %d %s, wanted %d %d", test.header, answer.status, got, answer.body, test.status, test.want)
 			}
+		}
+	})
+}
+
+// What a conflict tells of counts as an answer; without room for it the version is told alone.
+func TestConflictsWithinTheBudget(t *testing.T) {
+	inBubble(t, Config{MaxAnswerBytes: 1 << 20, MaxBytesInFlight: 3 << 20}, func(e *edge) {
+		unseen := []broker.StreamEvent{{Version: 4, Value: []byte(`"` + strings.Repeat("x", 1<<20) + `"`)}}
+		e.verbs.append = func(context.Context, *broker.AppendRequest) (broker.AppendResult, error) {
+			return broker.AppendResult{}, &broker.ConflictError{Expected: 3, Actual: 4, Unseen: unseen}
+		}
+		conn, err := e.dial(e.t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: n\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", streamPath, contentBatch, len(oneEvent), oneEvent); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the answer fills what the connection buffers
+		got := e.ask("POST", streamPath, oneEvent, "Content-Type", contentBatch)
+		if got.status != 409 || !strings.Contains(got.body, `"actual":4,"events":[]`) {
+			t.Errorf("without room: %d %.300s", got.status, got.body)
+		}
+		conn.Close()
+		time.Sleep(e.server.config.WriteTimeout)
+		synctest.Wait()
+		got = e.ask("POST", streamPath, oneEvent, "Content-Type", contentBatch)
+		if got.status != 409 || len(got.body) < 1<<20 {
+			t.Errorf("with room again: %d %.300s", got.status, got.body)
+		}
+		synctest.Wait()
+		if free := e.server.answers.free; free != int64(e.server.config.MaxBytesInFlight) {
+			t.Errorf("%d bytes are free", free)
 		}
 	})
 }
@@ -237,8 +272,10 @@ func TestAppendInChunks(t *testing.T) {
 		if got := e.say(strings.Replace(head, "Transfer-Encoding: chunked", fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d", len(oneEvent)), 1) + oneEvent); !strings.Contains(got, "HTTP/1.1 201") {
 			t.Errorf("expect: %.300s", got)
 		}
-		if free := e.server.memory.free; free != int64(e.server.config.MaxBytesInFlight) {
-			t.Errorf("%d bytes of memory are free of %d", free, e.server.config.MaxBytesInFlight)
+		for _, memory := range []*budget{e.server.memory, e.server.answers} {
+			if memory.free != int64(e.server.config.MaxBytesInFlight) {
+				t.Errorf("%d bytes of memory are free of %d", memory.free, e.server.config.MaxBytesInFlight)
+			}
 		}
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A budget is the memory that requests and answers share.
+// A budget is the memory that all requests, or all answers, share.
 type budget struct {
 	mu      sync.Mutex // guards free and changed
 	free    int64      // bytes
@@ -35,7 +35,18 @@ func (b *budget) take(ctx context.Context, n int64) error {
 	}
 }
 
-// give returns n bytes that take took.
+// tryTake takes n bytes if they are free.
+func (b *budget) tryTake(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.free < n {
+		return false
+	}
+	b.free -= n
+	return true
+}
+
+// give returns n bytes that were taken.
 func (b *budget) give(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -33,7 +33,7 @@ type connections struct {
 	serve    func(net.Conn) error // until the connection is to be closed
 	logger   *slog.Logger
 	limit    int // of all
-	limitIP  int // of one address
+	limitIP  int // of one address but loopback
 
 	open, refused *metrics.Counter // accepted and served; closed at once
 	closed        *metrics.Counter // of those that were served
@@ -50,7 +50,7 @@ type connections struct {
 // conn is one accepted connection.
 type conn struct {
 	net.Conn
-	ip netip.Addr // invalid on networks without addresses
+	ip netip.Addr // invalid for loopback, and on networks without addresses
 }
 
 // accept serves connections until close; then it returns nil. Another error means that the listener broke.
@@ -98,7 +98,7 @@ func passes(err error) bool {
 func (c *connections) add(raw net.Conn) {
 	added := &conn{Conn: raw}
 	if address, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
-		added.ip = address.AddrPort().Addr().Unmap()
+		added.ip = counted(address.AddrPort().Addr())
 	}
 	c.mu.Lock()
 	status := 0
@@ -122,6 +122,16 @@ func (c *connections) add(raw net.Conn) {
 	}
 	c.open.Add(1)
 	go c.run(added) // ends with the connection, at the latest in close
+}
+
+// counted returns the address whose connections are counted together, or the invalid one when
+// there is no limit for it: who is on this machine has other ways to exhaust it. The rule is
+// that of Kafka's listeners.
+func counted(ip netip.Addr) netip.Addr {
+	if ip = ip.Unmap().WithZone(""); ip.IsLoopback() { // the zone says on which of our interfaces
+		return netip.Addr{}
+	}
+	return ip
 }
 
 func (c *connections) run(served *conn) {

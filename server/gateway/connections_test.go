@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -79,13 +80,41 @@ func TestAcceptEndsWithABrokenListener(t *testing.T) {
 	})
 }
 
+// elsewhere gives connections as if they came from another host.
+type elsewhere struct {
+	net.Listener
+	mu   sync.Mutex // guards host
+	host net.IP
+}
+
+func (l *elsewhere) at(host net.IP) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.host = host
+}
+
+func (l *elsewhere) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &foreign{Conn: conn, host: l.host}, err
+}
+
+type foreign struct {
+	net.Conn
+	host net.IP
+}
+
+func (c *foreign) RemoteAddr() net.Addr { return &net.TCPAddr{IP: c.host, Port: 1} }
+
 func TestOneAddressHasItsLimit(t *testing.T) {
 	raw, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	from := &elsewhere{Listener: raw, host: net.IPv4(192, 0, 2, 1)}
 	s := newServer(Config{MaxConnectionsPerIP: 3}.withDefaults(), verbs{})
-	s.listen(raw)
+	s.listen(from)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve() }()
 	defer func() {
@@ -118,6 +147,14 @@ func TestOneAddressHasItsLimit(t *testing.T) {
 	conn.Close()
 	if !strings.HasPrefix(answer, "HTTP/1.1 429") || !strings.Contains(answer, "overloaded") {
 		t.Errorf("the fourth: %q", answer)
+	}
+	from.at(net.IPv6loopback)
+	for range 5 {
+		conn, answer := ask()
+		defer conn.Close()
+		if !strings.HasPrefix(answer, "HTTP/1.1 200") {
+			t.Errorf("from this machine: %q", answer)
+		}
 	}
 }
 

@@ -14,7 +14,8 @@
 //
 // Every byte from outside is bounded before it is read: the head of a request by
 // maxHeadBytes, its body by Config.MaxBodyBytes and, together with all others that
-// are being read, by Config.MaxBytesInFlight. Paths are taken as they stand,
+// are being read, by Config.MaxBytesInFlight, which bounds the answers to reads by
+// themselves; who waits for a version holds nothing. Paths are taken as they stand,
 // decoded once, and matched exactly. A panic in a handler is our own bug: it ends
 // that request with 500, is logged with its stack and counted.
 //

@@ -45,7 +45,7 @@ func mappings() []mapping {
 		{meta.ErrUnknownTopic, notFound, "unknown-topic", "no such topic", false},
 		{meta.ErrUnknownTopicID, notFound, "unknown-topic", "no such topic", false},
 		{meta.ErrInvalidTopic, badRequest, "invalid-topic", "this cannot be a topic's name", false},
-		{broker.ErrNotEventStore, conflict, "not-event-store", "the topic keeps no streams; set eventstore.enable=true on it", false},
+		{broker.ErrNotEventStore, conflict, "not-event-store", "the topic keeps no streams; eventstore.enable=true is decided when a topic is created", false},
 		{broker.ErrNotLeader, unavailable, "no-leader", "the partition has no leader that could be reached", true},
 		{broker.ErrLeaderNotAvailable, unavailable, "no-leader", "the partition has no leader that could be reached", true},
 		{broker.ErrNotController, unavailable, "no-leader", "the metadata has no leader that could be reached", true},

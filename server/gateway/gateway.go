@@ -33,9 +33,11 @@ type Config struct {
 	MaxBodyBytes int
 	// MaxAnswerBytes is where the answer to a read ends early; one event more may be in it. Default 4 MiB.
 	MaxAnswerBytes int
-	// MaxBytesInFlight bounds the bodies of all requests and of the answers to reads, together. Default 64 MiB.
+	// MaxBytesInFlight bounds the bodies of all requests, and once more the answers to all reads: slow readers
+	// cannot stop those who append. Default 64 MiB.
 	MaxBytesInFlight int
-	// MaxConnections bounds the connections, MaxConnectionsPerIP those from one address. Default 1024 and 256.
+	// MaxConnections bounds the connections, MaxConnectionsPerIP those from one address but loopback.
+	// Default 1024 and 256.
 	MaxConnections      int
 	MaxConnectionsPerIP int
 
@@ -93,7 +95,8 @@ type Server struct {
 	verbs    verbs
 	routes   []route
 	mappings []mapping
-	memory   *budget
+	memory   *budget       // of the bodies of requests
+	answers  *budget       // to reads
 	scrape   chan struct{} // holds one: scrapes are serial
 	conns    connections
 	http     fasthttp.Server
@@ -129,6 +132,7 @@ func newServer(config Config, verbs verbs) *Server {
 		verbs:    verbs,
 		mappings: mappings(),
 		memory:   newBudget(int64(config.MaxBytesInFlight)),
+		answers:  newBudget(int64(config.MaxBytesInFlight)),
 		scrape:   make(chan struct{}, 1),
 	}
 	s.life, s.finish = context.WithCancel(context.Background())

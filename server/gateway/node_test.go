@@ -176,6 +176,11 @@ func TestStreamsOnANode(t *testing.T) {
 			t.Errorf("the wait ended with %s", text)
 		}
 		n.checkKafkaReads("orders", 5)
+		began := time.Now()
+		status, header, text := n.ask("GET", stream+"?minVersion=9", "")
+		if status != 503 || !strings.Contains(text, "version-not-reached") || header.Get("Retry-After") == "" || time.Since(began) < 10*time.Second {
+			t.Errorf("a version that does not come: %d after %s: %s", status, time.Since(began), text)
+		}
 	})
 }
 

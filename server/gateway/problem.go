@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 
@@ -23,6 +24,7 @@ type problem struct {
 	detail     string // of this occurrence
 	retryAfter int    // seconds; 0 says nothing
 	members    []member
+	release    func() // if not nil, called once when the answer is sent: its memory was taken from a budget
 }
 
 // A member is a further field of a problem's JSON object, its value already written as JSON.
@@ -78,5 +80,10 @@ func (p *problem) write(response *fasthttp.Response) {
 	if p.retryAfter > 0 {
 		response.Header.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	response.SetBodyRaw(p.body())
+	body := p.body()
+	if p.release == nil {
+		response.SetBodyRaw(body)
+		return
+	}
+	response.SetBodyStream(&answer{Reader: bytes.NewReader(body), release: p.release}, len(body))
 }

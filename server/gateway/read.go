@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -31,15 +32,22 @@ func (s *Server) read(r *request) error {
 	if err != nil {
 		return badRequest("%v", err)
 	}
-	if err := s.memory.take(r.ctx, int64(s.config.MaxAnswerBytes)); err != nil {
-		return overloaded("no memory for an answer")
-	}
-	release := func() { s.memory.give(int64(s.config.MaxAnswerBytes)) }
-	body, err := s.slice(r, request)
-	if err != nil {
-		release()
+	if err := s.await(r, request); err != nil {
 		return err
 	}
+	held := int64(s.config.MaxAnswerBytes)
+	if err := s.answers.take(r.ctx, held); err != nil {
+		return overloaded("no memory for an answer")
+	}
+	body, err := s.slice(r, request)
+	if err != nil {
+		s.answers.give(held)
+		return err
+	}
+	// Most answers are small, and a client may take its time to read one.
+	needed := min(held, int64(len(body)))
+	s.answers.give(held - needed)
+	release := func() { s.answers.give(needed) }
 	r.http.Response.Header.SetContentType(contentBatch)
 	r.http.Response.SetBodyStream(&answer{Reader: bytes.NewReader(body), release: release}, len(body))
 	return nil
@@ -100,6 +108,21 @@ func parseRead(r *request) (*broker.ReadStreamRequest, error) {
 	return request, nil
 }
 
+// await returns when the stream has the version that is to be waited for. It asks for no
+// events, so that however many wait they hold no memory that others need to be answered.
+func (s *Server) await(r *request, request *broker.ReadStreamRequest) error {
+	if request.MinVersion < 0 {
+		return nil
+	}
+	wait := *request
+	wait.From, wait.Limit, wait.Backward = math.MaxInt64, 1, false
+	if _, err := s.verbs.read(r.ctx, &wait); err != nil {
+		return s.readProblem(request, err)
+	}
+	request.MinVersion = -1
+	return nil
+}
+
 // slice reads page after page until the request is met, the stream ends or the answer is large enough.
 func (s *Server) slice(r *request, request *broker.ReadStreamRequest) ([]byte, error) {
 	limit, body := request.Limit, []byte{'['}
@@ -110,9 +133,6 @@ func (s *Server) slice(r *request, request *broker.ReadStreamRequest) ([]byte, e
 	for first := true; first || count < limit; first = false {
 		page := *request
 		page.From, page.Limit = next, max(1, min(limit-count, pageEvents))
-		if !first {
-			page.MinVersion = -1
-		}
 		got, err := s.verbs.read(r.ctx, &page)
 		if err != nil {
 			return nil, s.readProblem(request, err)
@@ -171,7 +191,7 @@ func (s *Server) link(r *request, request *broker.ReadStreamRequest, version int
 
 // readProblem tells a wait that ended without its version from other errors.
 func (s *Server) readProblem(request *broker.ReadStreamRequest, err error) error {
-	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	ended := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, broker.ErrTimedOut)
 	switch {
 	case ended && request.MinVersion >= 0:
 		p := refuse(fasthttp.StatusServiceUnavailable, "version-not-reached", "the stream does not have this version yet",
@@ -179,7 +199,8 @@ func (s *Server) readProblem(request *broker.ReadStreamRequest, err error) error
 		p.retryAfter = 1
 		return p
 	case ended:
-		return errors.Join(broker.ErrLeaderNotAvailable, err)
+		// A read has no outcome that could be unknown: that the broker ran out of time is not wrapped.
+		return fmt.Errorf("%w: %s", broker.ErrLeaderNotAvailable, err.Error())
 	}
 	return err
 }

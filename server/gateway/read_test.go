@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stela-db/stela/server/broker"
@@ -155,6 +157,21 @@ func TestReadWaitsForVersion(t *testing.T) {
 	})
 }
 
+// 504 says that an append may have been done; a read is never answered so.
+func TestReadOutOfTime(t *testing.T) {
+	inBubble(t, Config{}, func(e *edge) {
+		e.verbs.read = func(context.Context, *broker.ReadStreamRequest) (broker.StreamSlice, error) {
+			return broker.StreamSlice{}, fmt.Errorf("looking: %w", broker.ErrTimedOut)
+		}
+		if got := e.ask("GET", streamPath, ""); got.status != 503 || !strings.Contains(got.body, "no-leader") {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		if got := e.ask("GET", streamPath+"?minVersion=7", ""); got.status != 503 || !strings.Contains(got.body, "version-not-reached") {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	})
+}
+
 func TestReadUntil(t *testing.T) {
 	inBubble(t, Config{}, func(e *edge) {
 		var got broker.ReadStreamRequest
@@ -165,6 +182,71 @@ func TestReadUntil(t *testing.T) {
 		e.ask("GET", "/v1/topics/t/streams/k%00%ff?until=2026-11-22T10%3A00%3A00.5%2B01%3A00", "")
 		if !got.Until.Equal(time.Date(2026, 11, 22, 9, 0, 0, 5e8, time.UTC)) || string(got.Key) != "k\x00\xff" {
 			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// Readers that wait for a version, as many as may be, hold nothing that an append or another read needs.
+func TestWaitingReadersHoldNoMemory(t *testing.T) {
+	inBubble(t, Config{MaxAnswerBytes: 4 << 20, MaxBytesInFlight: 64 << 20}, func(e *edge) {
+		reached := make(chan struct{})
+		e.verbs.read = func(ctx context.Context, r *broker.ReadStreamRequest) (broker.StreamSlice, error) {
+			if r.MinVersion < 0 {
+				return aStream(8, 10, 1)(ctx, r)
+			}
+			select {
+			case <-reached:
+				return aStream(8, 10, 1)(ctx, r)
+			case <-ctx.Done():
+				return broker.StreamSlice{}, ctx.Err()
+			}
+		}
+		e.verbs.append = func(context.Context, *broker.AppendRequest) (broker.AppendResult, error) {
+			return broker.AppendResult{}, nil
+		}
+		answers := make(chan reply, 20)
+		for range cap(answers) {
+			go func() { answers <- e.ask("GET", streamPath+"?minVersion=7&from=7", "") }()
+		}
+		synctest.Wait()
+		if free := e.server.answers.free; free != int64(e.server.config.MaxBytesInFlight) {
+			t.Errorf("%d bytes are left for answers", free)
+		}
+		began := time.Now()
+		if got := e.ask("POST", streamPath, oneEvent, "Content-Type", contentBatch); got.status != 201 || time.Since(began) > time.Second {
+			t.Errorf("append: %d after %s: %s", got.status, time.Since(began), got.body)
+		}
+		if got := e.ask("GET", streamPath, ""); got.status != 200 || time.Since(began) > time.Second {
+			t.Errorf("read: %d after %s: %s", got.status, time.Since(began), got.body)
+		}
+		close(reached)
+		for range cap(answers) {
+			if got := <-answers; got.status != 200 || len(versions(t, got.body)) != 1 {
+				t.Errorf("a reader that waited: %d %s", got.status, got.body)
+			}
+		}
+	})
+}
+
+// What is held for answers that nobody takes is no part of what bodies need.
+func TestSlowReadersDoNotStopAppends(t *testing.T) {
+	inBubble(t, Config{MaxAnswerBytes: 3 << 20, MaxBytesInFlight: 4 << 20}, func(e *edge) {
+		e.verbs.read = aStream(1, 1, 3<<20)
+		e.verbs.append = func(context.Context, *broker.AppendRequest) (broker.AppendResult, error) {
+			return broker.AppendResult{}, nil
+		}
+		conn, err := e.dial(e.t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET "+streamPath+" HTTP/1.1\r\nHost: n\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the answer fills what the connection buffers
+		body := "[" + strings.Repeat(" ", 2<<20) + oneEvent[1:]
+		if got := e.ask("POST", streamPath, body, "Content-Type", contentBatch); got.status != 201 {
+			t.Errorf("%d %s", got.status, got.body)
 		}
 	})
 }

@@ -52,7 +52,7 @@ type OrderSubmitted struct {
 	CustomerID    string          `json:"customerId"`
 	Lines         []RequestedLine `json:"lines"`
 	Currency      string          `json:"currency"`
-	ShipTo        json.RawMessage `json:"shipTo,omitempty"` // personal
+	ShipTo        json.RawMessage `json:"shipTo,omitempty"` // personal, and not encrypted: see services/DESIGN.md
 	PaymentMethod string          `json:"paymentMethod,omitempty"`
 	RequestHash   string          `json:"requestHash"` // SHA-256 of the request, to tell a repetition from another order
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 
 	"github.com/stela-db/stela/client"
@@ -108,17 +107,16 @@ func (s *session) decide(ctx context.Context, stream string, tasks []task) {
 			s.counts.conflicts.Add(1)
 			continue
 		}
-		if !client.IsUnknownTopic(err) {
+		if !isPassing(err) {
 			break
 		}
-		// It was created at the start: a node has not heard of it yet.
-		s.logger.Warn("log does not answer", "service", s.definition.Name, "err", err)
+		s.logger.Warn("log does not take it yet", "service", s.definition.Name, "err", err)
 		if sleep(ctx, retryPause) != nil {
 			break
 		}
 	}
 	var refused *client.StatusError
-	if errors.As(err, &refused) && isInputsFault(refused.Status) {
+	if errors.As(err, &refused) && isInputsFault(refused.Kind) {
 		if len(tasks) > 1 {
 			for i := range tasks {
 				s.decide(ctx, stream, tasks[i:i+1])
@@ -128,7 +126,7 @@ func (s *session) decide(ctx context.Context, stream string, tasks []task) {
 		s.logger.Warn("input put aside: the log refused what follows from it", "stream", stream, "type", tasks[0].input.Type, "err", err)
 		aside := asideOf(&tasks[0].input.Recorded, err.Error())
 		if err = s.core.Settle(nil, []state.Aside{aside}); err == nil {
-			tasks[0].done(Result{}, refused)
+			tasks[0].done(Result{}, fmt.Errorf("%w: %w", errPutAside, refused))
 			return
 		}
 	}
@@ -140,10 +138,23 @@ func (s *session) decide(ctx context.Context, stream string, tasks []task) {
 	}
 }
 
-var errConflict = errors.New("the stream has moved")
+var (
+	errConflict = errors.New("the stream has moved")
+	// errPutAside says that an input is dealt with although nothing follows from it.
+	errPutAside = errors.New("the input was put aside")
+)
 
-func isInputsFault(status int) bool {
-	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity
+// isPassing tells refusals that say nothing of the input and go away: the topic was created
+// at the start, and a node has not heard of it yet; the clock here or there is wrong.
+func isPassing(err error) bool {
+	var refused *client.StatusError
+	return client.IsUnknownTopic(err) || errors.As(err, &refused) && refused.Kind == "invalid-time"
+}
+
+// isInputsFault tells refusals for which the input alone is to blame: it must not block those
+// behind it. Whatever else is refused ends the service, since another input would fare no better.
+func isInputsFault(kind string) bool {
+	return kind == "events-too-large" || kind == "body-too-large" || kind == "invalid-event" || kind == "bad-request"
 }
 
 func (s *session) decideOnce(ctx context.Context, stream string, tasks []task) (Result, error) {

@@ -1,10 +1,7 @@
 package framework
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/stela-db/stela/services/web"
@@ -15,18 +12,11 @@ func (s *Service) serveMetrics(r *web.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	status := s.Status(ctx)
-	ready := 0
-	if status.State == "ready" {
-		ready = 1
-	}
-	var b bytes.Buffer
-	write := func(kind, name, help string, value any) {
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s{service=%q} %v\n", name, help, name, kind, name, s.definition.Name, value)
-	}
-	write("gauge", "shop_ready", "1 when the service has caught up with its own topic.", ready)
-	write("gauge", "shop_lag_events", "Events in the log that are not dealt with; -1 when the log does not answer.", status.LagEvents)
-	write("gauge", "shop_lag_seconds", "Age of the oldest input under way.", status.LagSeconds)
-	write("gauge", "shop_aside_records", "Records that were put aside.", status.Aside)
+	m := &web.Metrics{Service: s.definition.Name}
+	m.AddReady(s.Ready())
+	m.Add("gauge", "shop_lag_events", "Events in the log that are not dealt with; -1 when the log does not answer.", status.LagEvents)
+	m.Add("gauge", "shop_lag_seconds", "Age of the oldest input under way, or how long the state has been behind the log.", status.LagSeconds)
+	m.Add("gauge", "shop_aside_records", "Records that were put aside.", status.Aside)
 	for _, counter := range []struct {
 		name, help string
 		value      int64
@@ -39,8 +29,8 @@ func (s *Service) serveMetrics(r *web.Request) error {
 		{"shop_calls_total", "Calls to the outside that had an outcome.", s.counts.calls.Load()},
 		{"shop_calls_failed_total", "Calls to the outside that told nothing.", s.counts.callsFailed.Load()},
 	} {
-		write("counter", counter.name, counter.help, counter.value)
+		m.Add("counter", counter.name, counter.help, counter.value)
 	}
-	r.Bytes(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", b.Bytes())
-	return nil
+	m.AddAnswers(s.web)
+	return m.Answer(r)
 }

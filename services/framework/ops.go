@@ -46,7 +46,7 @@ type Status struct {
 	Detail     string  `json:"detail,omitempty"`
 	Address    string  `json:"address"`
 	LagEvents  int64   `json:"lagEvents"`  // inputs and own events that are in the log and not dealt with
-	LagSeconds float64 `json:"lagSeconds"` // age of the oldest input under way
+	LagSeconds float64 `json:"lagSeconds"` // age of the oldest input under way, or how long the state has been behind the log
 	Folded     int64   `json:"folded"`     // events, since the process started
 	Appended   int64   `json:"appended"`
 	Conflicts  int64   `json:"conflicts"`
@@ -89,8 +89,10 @@ func (s *Service) Status(ctx context.Context) Status {
 			status.Detail = fmt.Sprintf("calls of %s fail; they are tried again", w.effect.Name)
 		}
 	}
+	folded, _ := current.folded.now()
+	status.LagSeconds = current.log.behind(s.config.Now(), folded).Seconds()
 	if oldest := current.inputs.oldest(); !oldest.IsZero() {
-		status.LagSeconds = max(0, s.config.Now().Sub(oldest).Seconds())
+		status.LagSeconds = max(status.LagSeconds, s.config.Now().Sub(oldest).Seconds())
 	}
 	lag, err := current.lag(ctx)
 	if err != nil {
@@ -104,7 +106,7 @@ func (s *Service) Status(ctx context.Context) Status {
 // lag returns how many events of the folded and the input topics are not dealt with.
 func (s *session) lag(ctx context.Context) (lag int64, err error) {
 	folded, _ := s.folded.now()
-	taken, _ := s.inputs.cut()
+	taken := s.inputs.checkpoints()
 	for _, side := range []struct {
 		topics []string
 		at     client.Cut

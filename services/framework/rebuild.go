@@ -251,9 +251,43 @@ func (s *Service) rebuildBeside(ctx context.Context, current *session, install b
 	case err != nil:
 		report.State, report.Error = RebuildFailed, err.Error()
 	case install && report.State == RebuildVerified:
-		report.State = RebuildSwitched
+		// It goes on until the session has ended and the new database is in its place.
+		report.State = RebuildRunning
+		s.rebuild.update(func(r *RebuildReport) { *r = report })
 		live.Discard()
 		current.fail(errSwitch)
+		return
 	}
 	s.rebuild.update(func(r *RebuildReport) { *r = report })
+}
+
+// takeOver makes the rebuilt database of a session that has ended with errSwitch, and perhaps
+// more, the live one, and says what came of it.
+func (s *Service) takeOver(ended error) error {
+	err := besides(ended, errSwitch)
+	if err == nil {
+		err = InstallRebuilt(s.config.State)
+	}
+	s.rebuild.update(func(r *RebuildReport) {
+		if r.State = RebuildSwitched; err != nil {
+			r.State, r.Error = RebuildFailed, err.Error()
+		}
+	})
+	return err
+}
+
+// besides returns what is joined with one error in another.
+func besides(err, known error) error {
+	if err == known { //nolint:errorlint // it is one of the parts, not what they wrap
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // likewise
+	if !ok {
+		return err
+	}
+	var rest []error
+	for _, part := range joined.Unwrap() {
+		rest = append(rest, besides(part, known))
+	}
+	return errors.Join(rest...)
 }

@@ -108,7 +108,7 @@ func (s *Service) sessions(ctx context.Context) error {
 		if !errors.Is(err, errSwitch) {
 			return err
 		}
-		if err := InstallRebuilt(s.config.State); err != nil {
+		if err := s.takeOver(err); err != nil {
 			return fmt.Errorf("%s: %w", s.definition.Name, err)
 		}
 		s.config.Logger.Info("rebuilt state took over", "service", s.definition.Name)
@@ -132,8 +132,11 @@ func (s *Service) runSession(outer context.Context) error {
 	}
 	current := s.newSession(database)
 	s.replace(current)
-	EnsureTopics(ctx, s.config.Client, s.config.Topics, s.config.Logger)
-	err = current.run(ctx)
+	if err = EnsureTopics(ctx, s.config.Client, s.config.Topics, s.config.Logger); err == nil {
+		err = current.run(ctx)
+	} else {
+		err = fmt.Errorf("%s: %w", s.definition.Name, err)
+	}
 	s.replace(nil)
 	if ctx.Err() != nil && outer.Err() == nil {
 		return context.Cause(ctx) // Pebble gave up: closing it may never end
@@ -147,7 +150,7 @@ func (s *Service) newSession(database *state.Database) *session {
 	current := &session{
 		definition: &s.definition, client: s.config.Client, core: NewCore(s.definition, database),
 		logger: s.config.Logger, now: s.config.Now, counts: &s.counts,
-		first:  s.config.First,
+		first: s.config.First, log: watch{answered: s.config.Now()},
 		folded: newPosition(tx.Folded()), inputs: newTracker(tx.Inputs()), slots: make(chan struct{}, maxOpenInputs),
 	}
 	for _, effect := range s.definition.Effects {
@@ -164,16 +167,19 @@ func (s *Service) replace(current *session) {
 }
 
 // EnsureTopics creates the topics that do not exist; it goes on trying while the log is
-// away, until ctx ends.
-func EnsureTopics(ctx context.Context, log *client.Client, topics []client.Topic, logger *slog.Logger) {
+// away, until ctx ends. An error says that one is there that can never be what it should.
+func EnsureTopics(ctx context.Context, log *client.Client, topics []client.Topic, logger *slog.Logger) error {
 	for {
 		err := log.CreateTopics(ctx, topics...)
 		if err == nil || ctx.Err() != nil {
-			return
+			return nil
+		}
+		if _, plain := errors.AsType[*client.PlainTopicError](err); plain {
+			return err
 		}
 		logger.Warn("topics cannot be created yet", "err", err)
 		if sleep(ctx, 4*retryPause) != nil {
-			return
+			return nil
 		}
 	}
 }
@@ -234,7 +240,7 @@ func (s *Service) Await(ctx context.Context, enough func(tx *state.Tx) (bool, er
 	}
 }
 
-// Ready returns nil when the service has caught up, else what it is doing.
+// Ready returns nil while the service has caught up and the log answers, else what it is doing.
 func (s *Service) Ready() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -245,5 +251,6 @@ func (s *Service) Ready() error {
 		cut, _ := s.session.folded.now()
 		return fmt.Errorf("%w: folded %d of %d events", ErrNotReady, cut.Events(), s.session.target.Load())
 	}
-	return nil
+	folded, _ := s.session.folded.now()
+	return s.session.log.check(s.session.now(), folded)
 }

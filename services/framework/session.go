@@ -43,6 +43,7 @@ type session struct {
 	first      []event.Recorded // decided before anything else
 
 	folded  *position
+	log     watch
 	inputs  *tracker
 	lanes   *lanes
 	workers []*worker
@@ -127,6 +128,7 @@ func (s *session) work(ctx context.Context) error {
 	defer cancel()
 	wait.Go(func() { s.foldAll(ctx, reader) })
 	wait.Go(func() { s.syncAll(ctx) })
+	wait.Go(func() { s.watchLog(ctx) })
 	if err := s.folded.covers(ctx, end); err != nil {
 		return err
 	}
@@ -333,10 +335,8 @@ func (s *session) take(ctx context.Context, r *client.Record) error {
 	}
 	s.lanes.add(stream, task{input: Input{Recorded: in}, done: func(_ Result, err error) {
 		<-s.slots
-		// An input that the log refused was put aside; one that nothing was decided on
-		// is read again after the restart.
-		var refused *client.StatusError
-		if err == nil || errors.As(err, &refused) {
+		// One that nothing was decided on is read again after the restart.
+		if err == nil || errors.Is(err, errPutAside) {
 			s.counts.decided.Add(1)
 			s.inputs.end(in.Topic, in.Partition, in.Offset)
 		}

@@ -76,6 +76,15 @@ func (t *tracker) end(topic string, partition int32, offset int64) {
 // cut returns the checkpoints, and whether they may have moved since the last call.
 func (t *tracker) cut() (client.Cut, bool) {
 	t.mu.Lock()
+	changed := t.changed
+	t.changed = false
+	t.mu.Unlock()
+	return t.checkpoints(), changed
+}
+
+// checkpoints returns them as they are, for those who only look.
+func (t *tracker) checkpoints() client.Cut {
+	t.mu.Lock()
 	defer t.mu.Unlock()
 	cut := client.Cut{}
 	for key, p := range t.partitions {
@@ -85,9 +94,7 @@ func (t *tracker) cut() (client.Cut, bool) {
 		}
 		cut.Set(key.topic, key.partition, next)
 	}
-	changed := t.changed
-	t.changed = false
-	return cut, changed
+	return cut
 }
 
 // oldest returns the time of the oldest unfinished input, zero when there is none.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/stela-db/stela/services/inventory"
@@ -68,11 +69,14 @@ func (c *Client) Order(ctx context.Context, id string, look Look) (query.View, e
 	return view, err
 }
 
-// History returns all events of an order, causes before effects.
-func (c *Client) History(ctx context.Context, id string) ([]HistoryEvent, error) {
-	var list []HistoryEvent
-	_, err := c.web.Do(ctx, web.Call{Path: "/v1/orders/" + url.PathEscape(id) + "/events", Into: &list})
-	return list, err
+// History returns all events of an order, causes before effects. warning, if not "", says
+// which of them could not be found.
+func (c *Client) History(ctx context.Context, id string) (list []HistoryEvent, warning string, err error) {
+	answer, err := c.web.Do(ctx, web.Call{Path: "/v1/orders/" + url.PathEscape(id) + "/events", Into: &list})
+	if text := strings.SplitN(answer.Headers["Warning"], `"`, 3); len(text) == 3 { // 199 agent "text"
+		warning = text[1]
+	}
+	return list, warning, err
 }
 
 // Receive receives goods; the same reference has the same effect once.

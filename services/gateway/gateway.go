@@ -13,7 +13,8 @@
 // Reading what one wrote: answers carry a Consistency-Token; a read that brings it back
 // is answered by a view at least that fresh, or with 503.
 //
-// Overload: while the order service is behind by more than a minute, new orders get 429.
+// Overload: while the order service is behind by more than a minute, new orders get 429. One
+// that is down for more than 10 s stops no orders; it takes them when it is back.
 //
 // A Gateway may be used from any goroutine. Run ends everything it started.
 package gateway
@@ -42,6 +43,7 @@ const (
 	statusTimeout = 2 * time.Second
 	degradedLag   = 5.0  // seconds behind from which orders are accepted with a warning
 	refusedLag    = 60.0 // seconds behind from which orders are refused
+	lagMaxAge     = 10 * time.Second
 )
 
 // A Service is one of the services behind the gateway.
@@ -78,8 +80,9 @@ type Gateway struct {
 	web     *web.Server
 	clients map[string]*web.Client // by service
 
-	mu  sync.Mutex // guards lag
-	lag float64    // seconds that the order service is behind, as last seen
+	mu   sync.Mutex // guards lag, seen
+	lag  float64    // seconds that the order service is behind, as last seen
+	seen time.Time  // when that was
 }
 
 // New returns a gateway.
@@ -130,6 +133,7 @@ func (g *Gateway) routes() {
 	g.web.Handle(http.MethodGet, "/healthz", func(r *web.Request) error {
 		return r.JSON(http.StatusOK, map[string]string{"status": "ok"})
 	})
+	g.web.HandleMetrics(event.Gateway, g.config.Client.Ping)
 	g.web.Handle(http.MethodGet, "/readyz", func(r *web.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 		defer cancel()
@@ -140,7 +144,7 @@ func (g *Gateway) routes() {
 	})
 }
 
-// Run serves until ctx ends, then returns nil.
+// Run serves until ctx ends, then returns nil, or until it finds a topic that cannot be used.
 func (g *Gateway) Run(ctx context.Context) error {
 	listener, err := g.config.Listen(g.config.Address)
 	if err != nil {
@@ -148,14 +152,17 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- g.web.Serve(listener) }() // ends with web.Close below
-	framework.EnsureTopics(ctx, g.config.Client, g.config.Topics, g.config.Logger)
-	g.watch(ctx)
+	if err = framework.EnsureTopics(ctx, g.config.Client, g.config.Topics, g.config.Logger); err == nil {
+		g.watch(ctx)
+	} else {
+		err = fmt.Errorf("gateway: %w", err)
+	}
 	closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	for _, c := range g.clients {
 		c.Close()
 	}
-	return errors.Join(g.web.Close(closing), <-served)
+	return errors.Join(err, g.web.Close(closing), <-served)
 }
 
 // watch looks how far behind the order service is, until ctx ends.
@@ -170,18 +177,23 @@ func (g *Gateway) watch(ctx context.Context) {
 		}
 		status, err := g.serviceStatus(ctx, event.Order)
 		if err != nil {
-			continue // a service that is down takes its orders when it is back
+			continue // behind forgets what was seen last
 		}
 		g.mu.Lock()
-		g.lag = status.LagSeconds
+		g.lag, g.seen = status.LagSeconds, g.config.Now()
 		g.mu.Unlock()
 	}
 }
 
-// behind returns how many seconds the order service is behind.
+// behind returns how many seconds the order service is behind, 0 when that is not known: a
+// service that is down takes its orders when it is back, and how far behind it was when it
+// went down says nothing then.
 func (g *Gateway) behind() float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.config.Now().Sub(g.seen) > lagMaxAge {
+		return 0
+	}
 	return g.lag
 }
 

@@ -82,6 +82,23 @@ func TestTraceParent(t *testing.T) {
 	}
 }
 
+// What was seen of the order service's lag does not outlive the service.
+func TestLagIsForgotten(t *testing.T) {
+	now := time.UnixMilli(0)
+	services := []Service{{Name: event.Query, Address: "h:1"}, {Name: event.Inventory, Address: "h:2"}, {Name: event.Order, Address: "h:3"}}
+	g, err := New(Config{Services: services, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.lag, g.seen = 61, now
+	if now = now.Add(lagMaxAge); g.behind() != 61 {
+		t.Errorf("behind by %v", g.behind())
+	}
+	if now = now.Add(time.Second); g.behind() != 0 {
+		t.Errorf("behind by %v, long after it was seen", g.behind())
+	}
+}
+
 func TestConfigNeedsServices(t *testing.T) {
 	if _, err := New(Config{Services: []Service{{Name: event.Query, Address: "127.0.0.1:1"}}}); err == nil || !strings.Contains(err.Error(), "no address for inventory") {
 		t.Errorf("got %v", err)

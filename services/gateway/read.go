@@ -96,6 +96,9 @@ type HistoryEvent struct {
 	Data        json.RawMessage `json:"data,omitempty"`
 }
 
+// missingText is what the Warning header of a history says.
+const missingText = "events of the warehouse are missing: the read model does not answer or is behind"
+
 // history answers with all events of an order, over all topics, causes before effects.
 func (g *Gateway) history(r *web.Request) error {
 	id := r.Name("id")
@@ -107,7 +110,7 @@ func (g *Gateway) history(r *web.Request) error {
 		return web.Refuse(http.StatusNotFound, "there is no order %q", id)
 	}
 	if missing != nil {
-		r.SetHeader("Warning", `199 stela "events of the warehouse are missing: the read model does not answer"`)
+		r.SetHeader("Warning", `199 stela "`+missingText+`"`)
 	}
 	list := make([]HistoryEvent, 0, len(events))
 	for _, e := range events {
@@ -135,8 +138,9 @@ func (g *Gateway) events(ctx context.Context, id string) (events []event.Recorde
 	for i, topic := range topics {
 		wait.Go(func() { parts[i], errs[i] = g.stream(ctx, topic, id) })
 	}
-	wait.Go(func() { parts[len(topics)], errs[len(topics)] = g.warehouseEvents(ctx, id) })
 	wait.Wait()
+	// The warehouse comes last, so that what the streams above were caused by is in it.
+	parts[len(topics)], errs[len(topics)] = g.warehouseEvents(ctx, id)
 	missing = errs[len(topics)]
 	if err := errors.Join(errs[:len(topics)]...); err != nil {
 		if ctx.Err() != nil {
@@ -172,10 +176,16 @@ func decode(topic, key string, all []client.Event) []event.Recorded {
 	return events
 }
 
-// warehouseEvents reads an order's events in the streams of warehouses.
+// warehouseEvents reads an order's events in the streams of warehouses, up to where these
+// end now: the read model says which they are once it has come there.
 func (g *Gateway) warehouseEvents(ctx context.Context, id string) ([]event.Recorded, error) {
+	end, err := g.config.Client.Cut(ctx, event.InventoryEvents)
+	if err != nil {
+		return nil, err
+	}
 	var positions []query.Position
-	_, err := g.clients[event.Query].Do(ctx, web.Call{Path: "/v1/orders/" + url.PathEscape(id) + "/positions", Into: &positions})
+	path := "/v1/orders/" + url.PathEscape(id) + "/positions?cut=" + url.QueryEscape(end.String())
+	_, err = g.clients[event.Query].Do(ctx, web.Call{Path: path, Into: &positions})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/stela-db/stela/services/event"
+	"github.com/stela-db/stela/services/framework"
 	"github.com/stela-db/stela/services/state"
 	"github.com/stela-db/stela/services/web"
 )
@@ -111,6 +112,10 @@ func New(config Config) *Server {
 	ok := func(r *web.Request) error { return r.JSON(http.StatusOK, map[string]string{"status": "ok"}) }
 	s.web.Handle(http.MethodGet, "/healthz", ok)
 	s.web.Handle(http.MethodGet, "/readyz", ok)
+	s.web.HandleMetrics(Name, func(context.Context) error { return nil })
+	s.web.Handle(http.MethodGet, "/ops/status", func(r *web.Request) error {
+		return r.JSON(http.StatusOK, framework.Status{Service: Name, State: "ready", Address: config.Address})
+	})
 	s.web.Handle(http.MethodPost, "/v1/charges", s.serveCharge)
 	s.web.Handle(http.MethodPost, "/v1/voids", s.serveVoid)
 	s.web.Handle(http.MethodGet, "/v1/ledger", s.serveLedger)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stela-db/stela/client"
 	"github.com/stela-db/stela/services/event"
 	"github.com/stela-db/stela/services/framework"
 	"github.com/stela-db/stela/services/state"
@@ -105,15 +106,26 @@ func (a *api) get(r *web.Request) error {
 	return r.JSON(http.StatusOK, view)
 }
 
-// positions answers with where an order's events lie in streams that are not its own.
+// positions answers with where an order's events lie in streams that are not its own, once
+// the view has come to a cut.
 func (a *api) positions(r *web.Request) error {
-	list := []Position{}
-	err := a.service.Read(func(tx *state.Tx) error {
+	wanted, err := client.ParseCut(r.Query("cut"))
+	if err != nil {
+		return web.Refuse(http.StatusBadRequest, "%v", err)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), defaultSec*time.Second)
+	defer cancel()
+	var list []Position
+	err = a.service.Await(ctx, func(tx *state.Tx) (bool, error) {
+		list = []Position{}
 		for _, row := range timeline.Scan(tx, r.Name("id")) {
 			list = append(list, row)
 		}
-		return nil
+		return tx.Folded().Covers(wanted), tx.Err()
 	})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return web.Refuse(http.StatusServiceUnavailable, "the view has not come to the cut yet").Later(1)
+	}
 	if err != nil {
 		return notReady(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,6 +24,7 @@ const (
 	maxHeaderBytes = 16 << 10
 	maxConnections = 1024
 	readTimeout    = 30 * time.Second
+	writeTimeout   = 30 * time.Second // of an answer, from when it is ready
 	idleTimeout    = 2 * time.Minute
 	problemContent = "application/problem+json"
 	jsonContent    = "application/json"
@@ -42,8 +44,10 @@ type Server struct {
 	routes []route
 	logger *slog.Logger
 	http   *fasthttp.Server
-	ctx    context.Context // ends when the server closes
-	cancel context.CancelFunc
+	// answers counts by the class of the status; the first has none.
+	answers [6]atomic.Int64
+	ctx     context.Context // ends when the server closes
+	cancel  context.CancelFunc
 }
 
 // NewServer returns a server without routes. name goes into the Server header; logger
@@ -58,6 +62,7 @@ func NewServer(name string, logger *slog.Logger) *Server {
 		Handler:               s.serve,
 		Name:                  name,
 		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
 		IdleTimeout:           idleTimeout,
 		ReadBufferSize:        maxHeaderBytes,
 		MaxRequestBodySize:    maxBodyBytes,
@@ -129,6 +134,7 @@ func (l *closeOnce) Close() error {
 func split(path string) []string { return strings.Split(strings.Trim(path, "/"), "/") }
 
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+	defer func() { s.answers[min(ctx.Response.StatusCode()/100, len(s.answers)-1)].Add(1) }()
 	request := &Request{http: ctx, ctx: s.ctx}
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -124,3 +124,16 @@ func TestConfigAdviceNamesTheProgram(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestPrintOne(t *testing.T) {
+	value := struct {
+		Name string `json:"name"`
+	}{"a<b"}
+	for format, want := range map[string]string{"table": "for people", "json": `{"name":"a<b"}` + "\n", "yaml": "---\nname: a<b\n"} {
+		var out strings.Builder
+		err := PrintOne(&out, format, value, func() error { out.WriteString("for people"); return nil })
+		if err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v", format, out.String(), err)
+		}
+	}
+}

@@ -68,6 +68,23 @@ func Print(w io.Writer, format string, value any, tables ...*Table) error {
 	return nil
 }
 
+// PrintOne writes one value of many as they come: a line of json, a document of yaml, or what
+// text writes for people.
+func PrintOne(w io.Writer, format string, value any, text func() error) error {
+	switch format {
+	case "json":
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(value)
+	case "yaml":
+		if _, err := io.WriteString(w, "---\n"); err != nil {
+			return err
+		}
+		return printYAML(w, value)
+	}
+	return text()
+}
+
 // printYAML writes value with the names that its JSON has.
 func printYAML(w io.Writer, value any) error {
 	text, err := json.Marshal(value)
