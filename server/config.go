@@ -53,9 +53,10 @@ type Config struct {
 	BrokerConfigs map[string]string
 
 	SegmentBytes int64 // of one log file; default 64 MiB
-	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB
+	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB, or 1/8 of Go's memory limit if that is less
+	ReadBytes    int64 // of memory for what consumers who are behind read; default 64 MiB, or likewise 1/8; -1 for none
 	IndexBytes   int64 // of Pebble's block cache; default 8 MiB
-	DirectIO     bool  // the log is written past the system's page cache, where the file system lets us
+	DirectIO     bool  // the log is written, and read for those who are behind, past the system's page cache, where the file system lets us
 
 	Timing  Timing
 	Storage log.FS          // default: the operating system's
@@ -105,7 +106,10 @@ func (c Config) withDefaults() Config {
 		c.SegmentBytes = 64 << 20
 	}
 	if c.TailBytes == 0 {
-		c.TailBytes = 32 << 20
+		c.TailBytes = ofMemory(32<<20, 8)
+	}
+	if c.ReadBytes == 0 {
+		c.ReadBytes = ofMemory(64<<20, 8)
 	}
 	if c.IndexBytes == 0 {
 		c.IndexBytes = 8 << 20
@@ -163,6 +167,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("segment bytes %d: between %d and %d", c.SegmentBytes, minSegmentBytes, maxSegmentBytes)
 	case c.TailBytes < 1<<20:
 		return fmt.Errorf("tail bytes %d: at least %d", c.TailBytes, 1<<20)
+	case c.ReadBytes < 1<<20 && c.ReadBytes != -1:
+		return fmt.Errorf("read cache bytes %d: at least %d, or -1 for none", c.ReadBytes, 1<<20)
 	case c.DataShards < 1 || c.DataShards > maxDataShards:
 		return fmt.Errorf("data shards %d: between 1 and %d", c.DataShards, maxDataShards)
 	}

@@ -30,6 +30,7 @@ type serve struct {
 	settings    []string
 	segment     byteCount
 	tail        byteCount
+	readCache   byteCount
 	indexCache  byteCount
 	directIO    bool
 	heartbeat   time.Duration
@@ -40,7 +41,7 @@ type serve struct {
 }
 
 func newServe(g *general) *cobra.Command {
-	c := &serve{general: g, segment: 64 << 20, tail: 32 << 20, indexCache: 8 << 20}
+	c := &serve{general: g, segment: 64 << 20, indexCache: 8 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node",
@@ -50,8 +51,8 @@ every node gets the same --peers and its own --node.
 
 A Kafka listener is [name://]host:port[,advertised-host:port]: where to listen,
 and what to tell clients when that differs. --kafka may be repeated. GOMEMLIMIT is
-respected; without it the memory is bounded by the sizes below and the requests
-in flight.`,
+respected, and a small one makes the defaults below smaller; without it the memory
+is bounded by the sizes below and the requests in flight.`,
 		Example: `  stela serve
   stela serve --data /var/lib/stela --kafka 0.0.0.0:9092,broker1.example.com:9092
   stela serve --node 1 --peers 1=10.0.0.1:33145,2=10.0.0.2:33145,3=10.0.0.3:33145
@@ -70,8 +71,9 @@ in flight.`,
 	flags.BoolVar(&c.autoCreate, "auto-create", true, "make a topic when a client first names it")
 	flags.StringArrayVarP(&c.settings, "broker-config", "c", nil, "a default under Kafka's `name=value`, such as num.partitions=6; may be repeated")
 	flags.Var(&c.segment, "segment-bytes", "size of one log file")
-	flags.Var(&c.tail, "tail-bytes", "how much of the log's end is kept in memory for followers and consumers")
-	flags.BoolVar(&c.directIO, "direct-io", true, "write the log past the system's page cache, where the file system lets us")
+	flags.Var(&c.tail, "tail-bytes", "how much of the log's end is kept in memory for followers and consumers (default 32MiB, or an eighth of GOMEMLIMIT if that is less)")
+	flags.Var(&c.readCache, "read-cache-bytes", "memory for what consumers who are further behind read, and what is read ahead of them; -1 for none (default 64MiB, or an eighth of GOMEMLIMIT if that is less)")
+	flags.BoolVar(&c.directIO, "direct-io", true, "write the log, and read it for consumers who are behind, past the system's page cache, where the file system lets us")
 	flags.Var(&c.indexCache, "index-cache-bytes", "memory for the index's block cache")
 	flags.DurationVar(&c.heartbeat, "heartbeat", 0, "heartbeat and election timeout (default 500ms, 50ms for a single node)")
 	flags.DurationVar(&c.diskHang, "disk-hang", 2*time.Second, "a write or sync that takes longer ends the process")
@@ -89,7 +91,7 @@ func (c *serve) config() (server.Config, error) {
 	}
 	config := server.Config{
 		Node: c.node, Data: c.data, HTTP: c.http, Cluster: c.raft, DataShards: c.dataShards, NoAutoCreate: !c.autoCreate,
-		SegmentBytes: int64(c.segment), TailBytes: int64(c.tail), IndexBytes: int64(c.indexCache), DirectIO: c.directIO,
+		SegmentBytes: int64(c.segment), TailBytes: int64(c.tail), ReadBytes: int64(c.readCache), IndexBytes: int64(c.indexCache), DirectIO: c.directIO,
 		Timing: server.Timing{Heartbeat: c.heartbeat, DiskHang: c.diskHang, Retention: c.retainEvery},
 		Logger: logger, Version: currentVersion().Version,
 		BrokerConfigs: map[string]string{},

@@ -147,6 +147,9 @@ func (p *Pool) get(n, start int) *Frame {
 	return f
 }
 
+// MemoryOf returns how many bytes a frame of Get(n) holds in all.
+func MemoryOf(n int) int { return 1 << max(minClass, bits.Len(uint(n+Prefix-1))) }
+
 // Find returns the frame that tag was taken from, or nil when tag is not one of this pool's.
 // It adds no reference: the caller must know that somebody holds one.
 func (p *Pool) Find(tag []byte) *Frame {

@@ -187,7 +187,7 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 			return nil
 		}
 		run := &f.runs[at]
-		stored, held, err := p.shard.read(run)
+		stored, held, err := p.shard.readOn(run)
 		if err != nil {
 			return f.failed(p, asked, got, err)
 		}
@@ -257,6 +257,17 @@ func cut(stored []byte, offset record.Offset, room int, first bool) (taken []byt
 // read returns a run's batches as they are stored. The caller releases the frame, which is nil with an error.
 func (s *shard) read(run *index.Run) ([]byte, *frame.Frame, error) {
 	b, f, err := s.broker.config.Log.Shard(s.id).Read(run.Index, run.Position, run.Start, run.Bytes)
+	return s.told(run, b, f, err)
+}
+
+// readOn is read for a consumer, who goes on to the runs that follow.
+func (s *shard) readOn(run *index.Run) ([]byte, *frame.Frame, error) {
+	b, f, err := s.broker.config.Log.Shard(s.id).ReadOn(run.Index, run.Position, run.Start, run.Bytes)
+	return s.told(run, b, f, err)
+}
+
+// told has a failed read of a run in the node's log.
+func (s *shard) told(run *index.Run, b []byte, f *frame.Frame, err error) ([]byte, *frame.Frame, error) {
 	if err != nil {
 		s.broker.logger.Error("stored batches cannot be read", "shard", s.id, "partition", run.Partition, "offset", run.First, "error", err)
 		return nil, nil, fmt.Errorf("read offsets %d to %d: %w: %w", run.First, run.Last, ErrStorage, err)
