@@ -26,6 +26,9 @@ const (
 	wholeShare = 1 << 10
 	leastShare = wholeShare / 4
 	probeEvery = 16
+
+	// aheadSpare is how many bytes of frames that were let go of are kept for the next extents.
+	aheadSpare = 8 << 20
 )
 
 // ahead keeps what consumers who are behind the tail read, and reads on before they ask. The log's bytes lie in the order
@@ -39,9 +42,10 @@ type ahead struct {
 	limit   int64       // of bytes; 0: nothing is kept
 	refused atomic.Bool // the file system will not read past the page cache
 
-	mu      sync.Mutex // guards the rest and all extents
-	extents []*extent  // also those that are being loaded
-	bytes   int64      // of memory of their frames
+	mu      sync.Mutex  // guards the rest and all extents
+	pool    *frame.Pool // of its own: what producers send comes in other sizes, and would keep these frames from being used again
+	extents []*extent   // also those that are being loaded
+	bytes   int64       // of memory of their frames
 	uses    int64
 	share   int64 // of what was evicted that had been handed out, of wholeShare; what was evicted last counts for an eighth
 	misses  int64 // while share is low
@@ -81,7 +85,7 @@ type piece struct {
 }
 
 func newAhead(l *Log, limit int64) *ahead {
-	return &ahead{log: l, limit: max(limit, 0), share: wholeShare, done: make(chan struct{})}
+	return &ahead{log: l, limit: max(limit, 0), pool: frame.NewPool(aheadSpare), share: wholeShare, done: make(chan struct{})}
 }
 
 // get returns bytes bytes from start of the batches of entry i, which lies at pos, with a reference to their frame; nil when they
@@ -329,11 +333,20 @@ func (a *ahead) tire() {
 	left := aheadIdle - time.Since(a.last)
 	if left <= 0 {
 		a.dropWhere(func(e *extent) bool { return e.frame != nil })
+		a.pool = frame.NewPool(aheadSpare) // the spare ones go, too
 		a.share, a.misses, left = wholeShare, 0, aheadIdle
 	}
 	if a.armed = len(a.extents) > 0; a.armed {
 		a.idle.Reset(left)
 	}
+}
+
+// frame returns memory for n bytes of an extent.
+func (a *ahead) frame(n int) *frame.Frame {
+	a.mu.Lock()
+	pool := a.pool
+	a.mu.Unlock()
+	return pool.Get(n)
 }
 
 // memory returns the bytes that frames take.

@@ -78,7 +78,7 @@ func (a *ahead) loadEnded(e *extent, f *frame.Frame, pieces []piece, end record.
 // read reads an extent's bytes: those that are left of the one before, and what follows. When its first record is larger,
 // it reads that record.
 func (a *ahead) read(file *segment.File, e *extent, left rest) (*frame.Frame, error) {
-	f := a.log.config.Pool.Get(int(e.end - e.start))
+	f := a.frame(int(e.end - e.start))
 	have := 0
 	if left.frame != nil {
 		have = copy(f.Bytes(), left.bytes)
@@ -95,7 +95,7 @@ func (a *ahead) read(file *segment.File, e *extent, left rest) (*frame.Frame, er
 			f.Release()
 			return nil, fmt.Errorf("a record of %d bytes at %d is too large to be kept: %w", size, e.start, ErrNotFound)
 		}
-		large := a.log.config.Pool.Get(int(size))
+		large := a.frame(int(size))
 		copy(large.Bytes(), f.Bytes())
 		f.Release()
 		f, _, err = a.fill(file, e.start, large, have)
