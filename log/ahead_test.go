@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,11 +72,12 @@ func (r *run) want(t testing.TB) {
 	t.Helper()
 	b, f, err := r.read()
 	if err != nil {
-		t.Fatalf("entry %d: %v", r.info.Index, err)
+		t.Errorf("entry %d: %v", r.info.Index, err)
+		return
 	}
 	defer f.Release()
 	if !bytes.Equal(b, r.batch) {
-		t.Fatalf("entry %d: other bytes", r.info.Index)
+		t.Errorf("entry %d: other bytes", r.info.Index)
 	}
 }
 
@@ -324,26 +326,44 @@ func TestExtentsAreBounded(t *testing.T) {
 	t.Logf("%+v", l.Stats().Extents)
 }
 
-// The extent that was used last stays.
+// The extent that was used last stays longest, and who is about to be read counts as used.
 func TestOldestExtentGoes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		config := testConfig(vfs.NewMem())
-		config.SegmentBytes, config.ReadBytes = 16<<20, 3<<20
-		l := open(t, config)
-		runs := behind(t, l, 12, 1_000_000) // one an extent
-		l.ahead.limit = 1 << 20             // nothing is read ahead
-		runs[0].want(t)
-		l.ahead.limit = 2 << 20
-		l.ahead.share = leastShare // so that one more low share stops reading ahead
-		for _, step := range []struct {
-			read, loaded int
-		}{{0, 1}, {4, 3}, {0, 3}, {4, 3}} {
-			runs[step.read].want(t)
-			synctest.Wait()
-			t.Logf("%d: %+v", step.read, l.Stats().Extents)
-		}
+	config := testConfig(vfs.NewMem())
+	config.SegmentBytes, config.ReadBytes = 16<<20, 3<<20
+	l := open(t, config)
+	runs := behind(t, l, 12, 1_000_000) // one an extent
+	a := l.ahead
+	load := func(i int) {
+		pos := runs[i].info.Position
+		a.load(a.begin(pos, pos+record.Position(segment.Padded(segment.HeaderBytes+int64(runs[i].info.Bytes))), 0), rest{})
+	}
+	here := func(wanted ...int) {
+		t.Helper()
 		checkBounds(t, l)
-	})
+		for i := range runs {
+			a.mu.Lock()
+			if found := a.find(runs[i].info.Position) != nil; found != slices.Contains(wanted, i) {
+				t.Errorf("extent %d is here: %v, wanted %d", i, found, wanted)
+			}
+			a.mu.Unlock()
+		}
+	}
+	for _, i := range []int{0, 2, 4} {
+		load(i)
+	}
+	here(0, 2, 4)
+	if _, known := a.follow(runs[0].info.Position, 1); !known {
+		t.Error("extent 0 is not known")
+	}
+	load(6)
+	here(0, 4, 6)
+	a.mu.Lock()
+	a.touch(a.find(runs[4].info.Position))
+	a.mu.Unlock()
+	load(8)
+	here(4, 6, 8)
+	load(10)
+	here(4, 8, 10)
 }
 
 // When extents go before anything of them was wanted, runs are read one by one, until extents are worth it again.
