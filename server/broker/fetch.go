@@ -11,8 +11,15 @@ import (
 	"github.com/stela-db/stela/log/record"
 )
 
-// fetchRuns is how many runs are looked up in the index at once.
-const fetchRuns = 16
+const (
+	// fetchRuns is how many runs are looked up in the index at once.
+	fetchRuns = 16
+	// fetchSpan is over how many bytes of the log a fetch of several partitions goes in each of them, as long as it finds
+	// fetchLeast bytes there. All partitions lie in the same log, side by side: who read one of many as far as an answer
+	// may be large would come to the next one when what lies beside has left the memory again.
+	fetchSpan  = 16 << 20
+	fetchLeast = 16 << 10
+)
 
 // Fetch reads batches, waiting as the request says or until ctx ends. The result is never nil.
 //
@@ -105,7 +112,7 @@ func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *Fetc
 	if result == nil {
 		result = &FetchResult{Partitions: make([]FetchedPartition, len(request.Partitions))}
 	}
-	f := fetch{broker: b, result: result, left: request.MaxBytes}
+	f := fetch{broker: b, result: result, left: request.MaxBytes, several: len(request.Partitions) > 1}
 	failed := false
 	for i := range request.Partitions {
 		asked, got := &request.Partitions[i], &result.Partitions[i]
@@ -122,8 +129,10 @@ type fetch struct {
 	result *FetchResult
 	left   int  // of MaxBytes
 	full   bool // there is more than the limits allow
-	bytes  int
-	runs   []index.Run
+
+	several bool // there are partitions beside this one
+	bytes   int
+	runs    []index.Run
 }
 
 // partition reads one partition.
@@ -172,6 +181,7 @@ func recentFrom(recent []index.Run, offset record.Offset, dst []index.Run) []ind
 func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offset, got *FetchedPartition) error {
 	room := min(asked.MaxBytes, f.left)
 	offset := asked.Offset
+	first := record.Position(0) // of the runs
 	for at := 0; offset < next; at++ {
 		if at == len(f.runs) {
 			var err error
@@ -182,11 +192,14 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 				return fmt.Errorf("partition %d: the index has nothing at offset %d, the end is at %d: %w", p.id, offset, next, ErrStorage)
 			}
 		}
-		if room <= 0 && f.bytes > 0 {
+		run := &f.runs[at]
+		if first == 0 {
+			first = run.Position
+		}
+		if room <= 0 && f.bytes > 0 || f.far(first, run.Position, got) {
 			f.full = true
 			return nil
 		}
-		run := &f.runs[at]
 		stored, held, err := p.shard.readOn(run)
 		if err != nil {
 			return f.failed(p, asked, got, err)
@@ -208,6 +221,11 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 		offset = run.Last + 1
 	}
 	return nil
+}
+
+// far reports whether what lies at a position is left to the next fetch.
+func (f *fetch) far(first, at record.Position, got *FetchedPartition) bool {
+	return f.several && f.broker.config.Log.Apart(first, at) > fetchSpan && got.Bytes() >= fetchLeast
 }
 
 // failed decides what an error means for a partition's answer: nothing when it holds batches already, since the next
