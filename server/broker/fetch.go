@@ -14,10 +14,11 @@ import (
 const (
 	// fetchRuns is how many runs are looked up in the index at once.
 	fetchRuns = 16
-	// fetchSpan is over how many bytes of the log a fetch of several partitions goes in each of them, as long as it finds
-	// fetchLeast bytes there. All partitions lie in the same log, side by side: who read one of many as far as an answer
-	// may be large would come to the next one when what lies beside has left the memory again.
-	fetchSpan  = 16 << 20
+	// fetchSpan is over how many bytes of the log a fetch of several partitions goes in each of them, if it finds
+	// fetchLeast bytes there. All partitions lie in the same log, side by side: if the first of many were read as far as an
+	// answer may be large, what lies beside would have left the memory before it is the others' turn. It is half of what an
+	// answer may hold (the fronts allow 16 MiB), so that all get their turn and stay side by side.
+	fetchSpan  = 8 << 20
 	fetchLeast = 16 << 10
 )
 
