@@ -111,9 +111,9 @@ func (a *ahead) get(shard record.Shard, i record.Index, pos record.Position, sta
 			if from != pos {
 				return nil, nil
 			}
-			if e := a.begin(from, to, more); e != nil {
+			if e, left := a.begin(from, to, more); e != nil {
 				tried = true
-				a.load(e, rest{})
+				a.load(e, left)
 			}
 		case e.frame == nil:
 			a.mu.Unlock()
@@ -205,13 +205,12 @@ func (a *ahead) readOn(at record.Position, n int, left rest) {
 			at = end
 			continue
 		}
-		if e := a.begin(from, to, n-1); e != nil {
-			if left.frame != nil && from == at {
+		if e, known := a.begin(from, to, n-1); e != nil {
+			if known.frame == nil && left.frame != nil && from == at {
 				left.frame.Retain()
-			} else {
-				left = rest{}
+				known = left
 			}
-			go a.load(e, left) // until the disk answers; close waits for that
+			go a.load(e, known) // until the disk answers; close waits for that
 		}
 		return
 	}
@@ -236,12 +235,12 @@ func (a *ahead) follow(from record.Position, n int) (end record.Position, here b
 }
 
 // begin makes an extent that begins at from and ends before bound and before the next one that is here. The caller loads it.
-// It returns nil when there is one meanwhile, or no room.
-func (a *ahead) begin(from, bound record.Position, more int) *extent {
+// What the one before has read of it is left. It returns nil when there is one meanwhile, or no room.
+func (a *ahead) begin(from, bound record.Position, more int) (e *extent, left rest) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || a.find(from) != nil {
-		return nil
+		return nil, rest{}
 	}
 	end := min(from+extentBytes, bound)
 	for _, other := range a.extents {
@@ -251,9 +250,15 @@ func (a *ahead) begin(from, bound record.Position, more int) *extent {
 	}
 	memory := int64(frame.MemoryOf(int(end - from)))
 	if !a.makeRoom(memory) {
-		return nil
+		return nil, rest{}
 	}
-	e := &extent{start: from, end: end, bound: bound, memory: memory, more: more, loaded: make(chan struct{})}
+	for _, other := range a.extents {
+		if other.end == from && other.frame != nil {
+			other.frame.Retain()
+			left = rest{frame: other.frame, bytes: other.frame.Bytes()[from-other.start:]}
+		}
+	}
+	e = &extent{start: from, end: end, bound: bound, memory: memory, more: more, loaded: make(chan struct{})}
 	a.extents = append(a.extents, e)
 	a.bytes += memory
 	a.loading++
@@ -265,7 +270,7 @@ func (a *ahead) begin(from, bound record.Position, more int) *extent {
 			a.idle.Reset(aheadIdle)
 		}
 	}
-	return e
+	return e, left
 }
 
 // makeRoom evicts until memory more bytes are within the limit. a.mu is held.

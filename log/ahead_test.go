@@ -108,7 +108,8 @@ func checkBounds(t testing.TB, l *Log) {
 	}
 }
 
-// Whoever reads on through entries of all sizes, shards and segments gets what Read gives, and the disk is read once.
+// Whoever reads on through entries of all sizes, shards and segments gets what Read gives, and the disk is read about once: again
+// only what an extent has of the next one that is begun before its own bytes are checked.
 func TestReadOnIsRead(t *testing.T) {
 	for _, segmentBytes := range []int64{64 << 10, 16 << 20} {
 		t.Run(fmt.Sprint(segmentBytes), func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestReadOnIsRead(t *testing.T) {
 				runs[i].want(t)
 			}
 			after := l.Stats()
-			if after.DiskReads != before.DiskReads || after.Extents.Hits != int64(len(runs)) || after.Extents.Bytes > size {
+			if after.DiskReads != before.DiskReads || after.Extents.Hits != int64(len(runs)) || after.Extents.Bytes > size*5/4 {
 				t.Errorf("%d single reads, %+v of %d bytes in %d segments", after.DiskReads-before.DiskReads, after.Extents, size, after.Segments)
 			}
 			for i := range runs {
@@ -335,7 +336,8 @@ func TestOldestExtentGoes(t *testing.T) {
 	a := l.ahead
 	load := func(i int) {
 		pos := runs[i].info.Position
-		a.load(a.begin(pos, pos+record.Position(segment.Padded(segment.HeaderBytes+int64(runs[i].info.Bytes))), 0), rest{})
+		e, left := a.begin(pos, pos+record.Position(segment.Padded(segment.HeaderBytes+int64(runs[i].info.Bytes))), 0)
+		a.load(e, left)
 	}
 	here := func(wanted ...int) {
 		t.Helper()

@@ -30,23 +30,37 @@ func (a *ahead) load(e *extent, left rest) {
 		return
 	}
 	pieces, end := walk(&file, f.Bytes(), e.start)
-	if more := a.walkEnded(e, end); more > 0 && end > e.start {
+	if end > e.start {
+		more := a.cut(e, end)
 		a.readOn(end, more, rest{frame: f, bytes: f.Bytes()[end-e.start:]})
+		if wanted := a.walked(e); wanted > more { // by somebody who came meanwhile
+			a.readOn(end, wanted, rest{})
+		}
 	}
 	for i := range pieces {
 		if _, _, err := file.CheckRecord(f.Bytes()[pieces[i].position-e.start:], pieces[i].position); err != nil {
 			pieces, end = pieces[:i], pieces[i].position
+			f.Resize(int(end - e.start)) // what follows is to be read again
 			break
 		}
 	}
 	a.loadEnded(e, f, pieces, end)
 }
 
-// walkEnded notes where an extent's records end, and returns how many extents after it are wanted.
-func (a *ahead) walkEnded(e *extent, end record.Position) int {
+// cut notes where an extent's records end, and returns how many extents after it are wanted.
+func (a *ahead) cut(e *extent, end record.Position) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e.end, e.walked = end, true
+	e.end = end
+	return e.more
+}
+
+// walked lets others go on from where an extent's records end: not before the next one is begun with what this one has
+// read of it already. It returns how many are wanted now.
+func (a *ahead) walked(e *extent) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.walked = true
 	return e.more
 }
 
