@@ -27,8 +27,8 @@ var errMisaligned = errors.New("misaligned write past the page cache")
 // do so when a file is opened or when it is written.
 type strictDisk struct {
 	FS
-	refuseOpen, refuseWrite atomic.Bool
-	direct, buffers         atomic.Int64 // writes past the page cache, and their buffers
+	refuseOpen, refuseWrite, refuseRead atomic.Bool
+	direct, buffers, reads              atomic.Int64 // writes past the page cache, and their buffers, and reads
 }
 
 func (d *strictDisk) Vector(file vfs.File) VectorFile {
@@ -65,6 +65,19 @@ func (f *strictFile) WriteVector(buffers [][]byte, offset int64) error {
 		f.disk.buffers.Add(int64(len(buffers)))
 	}
 	return f.plainFile.WriteVector(buffers, offset)
+}
+
+func (f *strictFile) ReadAt(b []byte, offset int64) (int, error) {
+	if f.direct {
+		if f.disk.refuseRead.Load() {
+			return 0, fmt.Errorf("strict disk: %w", syscall.EINVAL)
+		}
+		if offset%segment.Align != 0 || len(b)%segment.Align != 0 || address(b)%segment.Align != 0 {
+			return 0, fmt.Errorf("%d bytes to %x from %d: %w", len(b), address(b), offset, errMisaligned)
+		}
+		f.disk.reads.Add(1)
+	}
+	return f.plainFile.ReadAt(b, offset)
 }
 
 // directConfig is testConfig of a log that writes past the page cache of a strict disk.

@@ -15,19 +15,19 @@ type FS = vfs.FS
 // A VectorFS is an FS whose files take many buffers in one call, past the system's page cache if asked.
 type VectorFS interface {
 	FS
-	// Vector returns a file that this FS opened for writing as one that takes vectors; it is closed through either.
+	// Vector returns a file that this FS opened as one that takes vectors; it is closed through either.
 	Vector(file vfs.File) VectorFile
 }
 
-// A VectorFile is a file that is written many buffers at a time. One goroutine writes.
+// A VectorFile is a file that is written many buffers at a time, or read. One goroutine writes.
 type VectorFile interface {
 	vfs.File
 	// WriteVector writes the buffers one after the other from offset on. It may change the slice, not the bytes.
 	// Past the page cache it may answer with syscall.EINVAL that the file system refuses this; nothing is written then.
 	WriteVector(buffers [][]byte, offset int64) error
-	// SetDirect has writes go past the page cache, or not. Then offset, and address and length of each
+	// SetDirect has writes and ReadAt go past the page cache, or not. Then offset, and address and length of each
 	// buffer, must be multiples of the alignment, which is returned. The error wraps errors.ErrUnsupported when
-	// the file system refuses.
+	// the file system refuses; ReadAt may do so with syscall.EINVAL.
 	SetDirect(on bool) (alignment int, err error)
 }
 

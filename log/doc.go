@@ -24,7 +24,7 @@
 // survive the loss of power, as far as the disk keeps what it says it synced. Order: the log
 // survives as a prefix of what was queued. Reads: nothing is handed out that was not
 // checked. Nothing that cannot be read is deleted, overwritten or passed over silently. Memory:
-// 32 bytes for each entry of a window, and Config.TailBytes.
+// 32 bytes for each entry of a window, Config.TailBytes, and Config.ReadBytes while consumers are behind.
 //
 // Failures: the first error of a write or sync, or one that takes longer than
 // Config.HangTimeout, ends the log: it is never tried again, all who wait get the
@@ -32,5 +32,5 @@
 // unreadable acknowledged data is a *CorruptError.
 //
 // All methods may be called from any goroutine. Goroutines: the writer and the preparer of the next
-// segment, both ended by Close. DESIGN.md says why all this is so.
+// segment, both ended by Close, and one for each extent that is being read ahead, which Close waits for. DESIGN.md says why all this is so.
 package log

@@ -41,8 +41,9 @@ type Config struct {
 	Incarnation  [16]byte      // of the node's disk; segments of another are refused
 	SegmentBytes int64         // 64 KiB to 1 GiB, 0 for 64 MiB
 	TailBytes    int64         // memory for the newest entries' frames of all shards, 0 for 32 MiB
+	ReadBytes    int64         // memory for what consumers who are behind read, 0 for 128 MiB, 1 MiB or more; below 0 nothing is kept
 	Pool         *frame.Pool   // where frames come from
-	Direct       bool          // write past the system's page cache, where the file system lets us
+	Direct       bool          // write, and read for consumers who are behind, past the system's page cache, where the file system lets us
 	Logger       *slog.Logger  // nil: silent
 	Fatal        func(error)   // called once, on a goroutine of its own, after a write or sync failed or hung: end the process
 	HangTimeout  time.Duration // after which a call to the disk counts as hung, 0 for 2 s
@@ -52,6 +53,8 @@ const (
 	minSegmentBytes     = 64 << 10
 	defaultSegmentBytes = 64 << 20
 	defaultTailBytes    = 32 << 20
+	defaultReadBytes    = 128 << 20
+	minReadBytes        = extentBytes + frame.Prefix
 	defaultHangTimeout  = 2 * time.Second
 )
 
@@ -64,6 +67,12 @@ func (c *Config) setDefaults() error {
 	}
 	if c.TailBytes == 0 {
 		c.TailBytes = defaultTailBytes
+	}
+	if c.ReadBytes == 0 {
+		c.ReadBytes = defaultReadBytes
+	}
+	if c.ReadBytes > 0 && c.ReadBytes < minReadBytes {
+		return fmt.Errorf("%d bytes for those who are behind, wanted %d or more, or fewer than 0 for none", c.ReadBytes, minReadBytes)
 	}
 	if c.HangTimeout == 0 {
 		c.HangTimeout = defaultHangTimeout
@@ -80,6 +89,7 @@ type Log struct {
 	lock    io.Closer
 	readers *readers
 	tail    *tail
+	ahead   *ahead
 	writer  *writer
 	removed *removals
 	failing failing
@@ -110,6 +120,7 @@ func Open(config Config) (*Log, error) {
 
 		removing: make(chan struct{}, 1),
 	}
+	l.ahead = newAhead(l, config.ReadBytes)
 	l.direct.Store(config.Direct)
 	if err := l.open(); err != nil {
 		l.readers.close()
@@ -229,12 +240,21 @@ type Stats struct {
 	SyncTime         time.Duration // spent in Syncs
 	SegmentsCreated  int64
 	SegmentsRemoved  int64
-	DiskReads        int64           // Pin, PinTail and Read that were not answered from memory
+	DiskReads        int64           // of what was not in memory, one entry at a time
+	Extents          ExtentStats     // what was read many entries at a time
 	TailBytes        int64           // gauge: memory of the newest entries
 	Segments         int             // gauge
 	End, DurableEnd  record.Position // gauge: what is queued and what is synced
 	QueuedRecords    int             // gauge
 	NextSegmentError error           // why the next segment cannot be prepared; nil when all is well
+}
+
+// ExtentStats are counters of what is read ahead of consumers who are behind, and a gauge.
+type ExtentStats struct {
+	Loaded int64 // extents, of about 1 MiB each
+	Bytes  int64 // read from disk for them
+	Hits   int64 // reads that they answered
+	Memory int64 // gauge: bytes of their frames
 }
 
 // Stats returns the counters.
@@ -248,6 +268,7 @@ func (l *Log) Stats() Stats {
 		BytesZeroed: c.zeroed.Load(), Direct: l.direct.Load(),
 		DurableEnd:       record.Position(w.durable.Load()),
 		NextSegmentError: w.next.err(),
+		Extents:          ExtentStats{Loaded: c.extents.Load(), Bytes: c.extentBytes.Load(), Hits: c.extentHits.Load(), Memory: l.ahead.memory()},
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -276,6 +297,7 @@ func (l *Log) Close() error {
 	l.failing.set(ErrClosed)
 	l.wakeAll()
 	l.tail.close()
+	l.ahead.close()
 	l.readers.close()
 	return errors.Join(err, l.removed.stable.Close(), l.lock.Close())
 }

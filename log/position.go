@@ -10,3 +10,10 @@ func SegmentOf(p record.Position) int64 {
 	number, _ := segment.Split(p)
 	return number
 }
+
+// Apart returns about how many bytes of the log lie between two positions: segments count as if they were full.
+func (l *Log) Apart(from, to record.Position) int64 {
+	first, start := segment.Split(from)
+	last, end := segment.Split(to)
+	return (last-first)*l.config.SegmentBytes + end - start
+}

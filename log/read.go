@@ -42,7 +42,7 @@ func (s *Shard) PinAt(info EntryInfo) (payload []byte, f *frame.Frame, err error
 	f = s.log.config.Pool.Get(int(min(info.Bytes, segment.MaxBytes)))
 	buffer := f.WithRoom(segment.HeaderBytes)
 	_, offset := segment.Split(info.Position)
-	n, err := readAt(h, buffer, offset)
+	n, err := readAt(h.Source, buffer, offset)
 	if err == nil {
 		var header segment.Header
 		if header, payload, err = h.CheckRecord(buffer[:n], info.Position); err == nil {
@@ -103,18 +103,39 @@ func (s *Shard) PinTail(i record.Index, term record.Term) (tail []byte, f *frame
 // whose segment was removed is ErrNotFound; bytes that fail the check are a *CorruptError.
 func (s *Shard) Read(i record.Index, pos record.Position, start, bytes uint32) (b []byte, f *frame.Frame, err error) {
 	if payload, f, ok := s.log.tail.get(pos); ok {
-		if uint64(start)+uint64(bytes) > uint64(len(payload)) {
-			f.Release()
-			return nil, nil, fmt.Errorf("read %d bytes at %d of entry %d, which has %d: %w", bytes, start, i, len(payload), ErrNotFound)
-		}
-		return payload[start : start+bytes : start+bytes], f, nil
+		return runOf(payload, f, i, start, bytes)
 	}
+	return s.readDisk(i, pos, start, bytes)
+}
+
+// ReadOn is Read for who goes on to what follows, as consumers do: what is not in memory is read
+// many entries at a time, and ahead, and kept in memory for others for a while (Config.ReadBytes).
+func (s *Shard) ReadOn(i record.Index, pos record.Position, start, bytes uint32) (b []byte, f *frame.Frame, err error) {
+	if payload, f, ok := s.log.tail.get(pos); ok {
+		return runOf(payload, f, i, start, bytes)
+	}
+	if b, f := s.log.ahead.get(s.number, i, pos, start, bytes); f != nil {
+		return b, f, nil
+	}
+	return s.readDisk(i, pos, start, bytes)
+}
+
+// runOf returns a part of a payload that is in memory, with the reference to its frame; without one if there is an error.
+func runOf(payload []byte, f *frame.Frame, i record.Index, start, bytes uint32) ([]byte, *frame.Frame, error) {
+	if uint64(start)+uint64(bytes) > uint64(len(payload)) {
+		f.Release()
+		return nil, nil, fmt.Errorf("read %d bytes at %d of entry %d, which has %d: %w", bytes, start, i, len(payload), ErrNotFound)
+	}
+	return payload[start : start+bytes : start+bytes], f, nil
+}
+
+func (s *Shard) readDisk(i record.Index, pos record.Position, start, bytes uint32) ([]byte, *frame.Frame, error) {
 	h, err := s.log.reader(pos)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer s.log.readers.put(h)
-	b, f, err = s.readRun(h, i, pos, start, bytes)
+	b, f, err := s.readRun(h, i, pos, start, bytes)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %d bytes at %d of entry %d of shard %d: %w", bytes, start, i, s.number, err)
 	}
@@ -142,7 +163,7 @@ func (s *Shard) readRun(h *reader, i record.Index, pos record.Position, start, b
 		return nil, nil, err
 	}
 	f := s.log.config.Pool.Get(int(bytes))
-	n, err := readAt(h, f.Bytes(), offset+segment.HeaderBytes+int64(start))
+	n, err := readAt(h.Source, f.Bytes(), offset+segment.HeaderBytes+int64(start))
 	if err == nil {
 		if err = checkRun(f.Bytes()[:n], tail, start, bytes); err != nil {
 			err = &CorruptError{File: h.Path, Offset: offset, Wanted: "batches as the entry's rows tell", Found: err.Error()}
@@ -200,8 +221,8 @@ func (l *Log) reader(pos record.Position) (*reader, error) {
 }
 
 // readAt reads what there is of b's length at offset.
-func readAt(h *reader, b []byte, offset int64) (int, error) {
-	n, err := h.Source.ReadAt(b, offset)
+func readAt(source io.ReaderAt, b []byte, offset int64) (int, error) {
+	n, err := source.ReadAt(b, offset)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}

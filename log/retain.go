@@ -65,6 +65,7 @@ func (l *Log) Remove(number int64) error {
 		return l.unsure(fmt.Errorf("remove segment %d: %w", number, err))
 	}
 	l.writer.drop(number)
+	l.ahead.forget(number)
 	l.readers.forget(number)
 	fs, dir := l.config.FS, l.config.Dir
 	if err := fs.Remove(fs.PathJoin(dir, segment.Name(number))); err != nil {

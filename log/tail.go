@@ -1,6 +1,7 @@
 package log
 
 import (
+	"math"
 	"sync"
 
 	"github.com/stela-db/stela/internal/frame"
@@ -118,6 +119,16 @@ func (t *tail) get(position record.Position) ([]byte, *frame.Frame, bool) {
 	}
 	e.frame.Retain()
 	return e.payload, e.frame, true
+}
+
+// begin returns about where what the tail holds begins: all that lies after it is in memory.
+func (t *tail) begin() record.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.head == len(t.order) {
+		return math.MaxInt64
+	}
+	return t.order[t.head].position
 }
 
 // getKept returns the tail of an entry whose frame was evicted, or false.

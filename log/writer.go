@@ -83,6 +83,8 @@ type layout struct {
 // counters are Stats, counted by the goroutine.
 type counters struct {
 	syncs, writes, bytes, records, created, removed, reads, syncNanos, zeroed atomic.Int64
+
+	extents, extentBytes, extentHits atomic.Int64
 }
 
 // submit gives the items their places and queues them. Their positions are filled in.
@@ -283,6 +285,26 @@ func (w *writer) waitForAll() error {
 	end := w.solid
 	w.mu.Unlock()
 	return w.waitFor(end)
+}
+
+// onward returns where reading goes on at a position, which is in a later segment when it is the end of one, and up to
+// where that segment is durable. from is 0 when there is nothing yet.
+func (w *writer) onward(at record.Position) (from, to record.Position) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	durable := record.Position(w.durable.Load())
+	number, _ := segment.Split(at)
+	first, _ := slices.BinarySearchFunc(w.parts, number, func(p *part, number int64) int { return int(p.number - number) })
+	for _, p := range w.parts[first:] {
+		from, to = max(at, p.start), p.end
+		if to == 0 || to > durable {
+			to = durable
+		}
+		if from < to {
+			return from, to
+		}
+	}
+	return 0, 0
 }
 
 // armNote has a note written when the log stays idle. w.mu is held.

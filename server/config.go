@@ -56,12 +56,12 @@ type Config struct {
 	BrokerConfigs map[string]string
 
 	SegmentBytes int64 // of one log file; default 64 MiB
-	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB
+	TailBytes    int64 // of the log's end that is kept in memory; default 32 MiB, or 1/8 of Go's memory limit if that is less
+	ReadBytes    int64 // of memory for what consumers who are behind read; default 128 MiB, or likewise 1/8; -1 for none
 	IndexBytes   int64 // of Pebble's block cache; default 16 MiB
-	DirectIO     bool  // the log is written past the system's page cache, where the file system lets us
+	DirectIO     bool  // the log is written, and read for those who are behind, past the system's page cache, where the file system lets us
 
 	Timing  Timing
-	Raft    Raft
 	Storage log.FS          // default: the operating system's
 	Network network.Network // default: TCP
 	Logger  *slog.Logger    // default: none
@@ -78,8 +78,9 @@ type Raft struct {
 	TrailingEntries uint64 // that stay at hand after a snapshot; default 8192
 }
 
-// Timing are durations that simulations and impatient operators change. Zero fields have defaults.
+// Timing is how long things take, and how many entries, which simulations and impatient operators change. Zero fields have defaults.
 type Timing struct {
+	Raft      Raft
 	Heartbeat time.Duration // and election timeout; default 500 ms, 50 ms for a single node
 	DiskHang  time.Duration // a write or sync that takes longer ends the node; default 2 s
 	Retention time.Duration // how often old data is looked for; default 1 min
@@ -115,7 +116,10 @@ func (c Config) withDefaults() Config {
 		c.SegmentBytes = 64 << 20
 	}
 	if c.TailBytes == 0 {
-		c.TailBytes = 32 << 20
+		c.TailBytes = ofMemory(32<<20, 8)
+	}
+	if c.ReadBytes == 0 {
+		c.ReadBytes = ofMemory(128<<20, 8)
 	}
 	if c.IndexBytes == 0 {
 		c.IndexBytes = 16 << 20
@@ -173,6 +177,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("segment bytes %d: between %d and %d", c.SegmentBytes, minSegmentBytes, maxSegmentBytes)
 	case c.TailBytes < 1<<20:
 		return fmt.Errorf("tail bytes %d: at least %d", c.TailBytes, 1<<20)
+	case c.ReadBytes < 1<<20 && c.ReadBytes != -1:
+		return fmt.Errorf("read cache bytes %d: at least %d, or -1 for none", c.ReadBytes, 1<<20)
 	case c.DataShards < 1 || c.DataShards > maxDataShards:
 		return fmt.Errorf("data shards %d: between 1 and %d", c.DataShards, maxDataShards)
 	}

@@ -36,11 +36,16 @@ func (s *Server) observeLog() {
 		syncs    = metrics.NewDesc(metrics.KindCounter, "stela_log_syncs_total", "Syncs of segments; each makes all that was queued durable.")
 		syncTime = metrics.NewDesc(metrics.KindCounter, "stela_log_sync_seconds_total", "Time spent in syncs.")
 		records  = metrics.NewDesc(metrics.KindCounter, "stela_log_records_total", "Raft entries and markers written.")
-		reads    = metrics.NewDesc(metrics.KindCounter, "stela_log_disk_reads_total", "Reads of entries that were no longer in memory.")
+		reads    = metrics.NewDesc(metrics.KindCounter, "stela_log_disk_reads_total", "Reads of single entries that were no longer in memory.")
 		removed  = metrics.NewDesc(metrics.KindCounter, "stela_log_segments_removed_total", "Segments removed by retention.")
 		segments = metrics.NewDesc(metrics.KindGauge, "stela_log_segments", "Segments on disk.")
 		queued   = metrics.NewDesc(metrics.KindGauge, "stela_log_queued_records", "Entries that wait to be written.")
 		tail     = metrics.NewDesc(metrics.KindGauge, "stela_log_tail_bytes", "Memory of the newest entries.")
+
+		extents       = metrics.NewDesc(metrics.KindCounter, "stela_log_extents_loaded_total", "Reads of about 1 MiB for consumers who are behind.")
+		extentBytes   = metrics.NewDesc(metrics.KindCounter, "stela_log_extent_read_bytes_total", "Bytes read from disk in extents.")
+		extentHits    = metrics.NewDesc(metrics.KindCounter, "stela_log_extent_hits_total", "Reads of entries that were answered from extents.")
+		extentsMemory = metrics.NewDesc(metrics.KindGauge, "stela_log_extent_bytes", "Memory of the extents that are kept for consumers who are behind.")
 	)
 	s.registry.Observe(func(tell metrics.Tell) {
 		stats := s.log.Stats()
@@ -60,5 +65,9 @@ func (s *Server) observeLog() {
 		tell(segments, float64(stats.Segments))
 		tell(queued, float64(stats.QueuedRecords))
 		tell(tail, float64(stats.TailBytes))
+		tell(extents, float64(stats.Extents.Loaded))
+		tell(extentBytes, float64(stats.Extents.Bytes))
+		tell(extentHits, float64(stats.Extents.Hits))
+		tell(extentsMemory, float64(stats.Extents.Memory))
 	})
 }

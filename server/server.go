@@ -26,9 +26,6 @@ import (
 	"github.com/stela-db/stela/server/meta"
 )
 
-// keepFrameBytes is how much free frame memory a node keeps for reuse.
-const keepFrameBytes = 32 << 20
-
 // segmentReserve is the part of a segment that the largest batch leaves free: for the heads, and for the notes beside it.
 const segmentReserve = 1 << 20
 
@@ -77,9 +74,9 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config.withDefaults(), failed: make(chan error, 1)}
 	s.logger = s.config.Logger
 	s.registry = metrics.NewRegistry()
-	s.pool = frame.NewPool(keepFrameBytes)
+	s.pool = frame.NewPool(keepFrameBytes())
 	if config.Storage == nil { // a process of its own, not one of many nodes of a test
-		s.pool = frame.NewMappedPool(keepFrameBytes)
+		s.pool = frame.NewMappedPool(keepFrameBytes())
 	}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -182,7 +179,8 @@ func (s *Server) openStorage() error {
 	}
 	s.log, err = log.Open(log.Config{
 		FS: fs, Dir: fs.PathJoin(c.Data, "log"), Incarnation: identity.Incarnation, SegmentBytes: c.SegmentBytes,
-		TailBytes: c.TailBytes, Direct: c.DirectIO, Pool: s.pool, Logger: s.logger, Fatal: s.fatal, HangTimeout: c.Timing.DiskHang,
+		TailBytes: c.TailBytes, ReadBytes: c.ReadBytes, Direct: c.DirectIO,
+		Pool: s.pool, Logger: s.logger, Fatal: s.fatal, HangTimeout: c.Timing.DiskHang,
 	})
 	if err != nil {
 		return err
@@ -199,7 +197,7 @@ func (s *Server) openStorage() error {
 		Identity: *identity, Peers: s.peers(), Network: c.Network, FS: fs, Dir: c.Data,
 		Log: s.log, Pool: s.pool, Logger: s.logger, Fatal: s.fatal,
 		HeartbeatTimeout: c.Timing.Heartbeat, DataShards: c.DataShards,
-		SnapshotEntries: c.Raft.SnapshotEntries, TrailingEntries: c.Raft.TrailingEntries,
+		SnapshotEntries: c.Timing.Raft.SnapshotEntries, TrailingEntries: c.Timing.Raft.TrailingEntries,
 	})
 	if err != nil {
 		return err

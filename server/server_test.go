@@ -181,6 +181,8 @@ func TestValidate(t *testing.T) {
 		"clients cannot connect":  {Kafka: []Listener{{Bind: ":9092", Advertised: "[::]:9092"}}},
 		"cannot connect to peer":  {Peers: map[int32]string{1: "a:1", 2: "0.0.0.0:1"}},
 		"tail bytes":              {TailBytes: 10},
+		"read cache bytes":        {ReadBytes: 10},
+		"or -1 for none":          {ReadBytes: -2},
 		"data shards":             {DataShards: -1},
 		"message.max.bytes":       {BrokerConfigs: map[string]string{"message.max.bytes": "100000000"}},
 		"fit into a segment":      {BrokerConfigs: map[string]string{"message.max.bytes": "20000000"}, SegmentBytes: 16 << 20},
@@ -193,6 +195,7 @@ func TestValidate(t *testing.T) {
 	for name, config := range map[string]Config{
 		"three nodes":       {Node: 2, Peers: three},
 		"largest batch":     {BrokerConfigs: map[string]string{"message.max.bytes": "33554432"}},
+		"no read cache":     {ReadBytes: -1},
 		"one node":          {Kafka: []Listener{{Bind: "0.0.0.0:9092"}}},
 		"three, everywhere": {Node: 2, Peers: three, Kafka: []Listener{{Bind: ":9092", Advertised: "a:9092"}}},
 	} {

@@ -91,6 +91,7 @@ func TestBadConfiguration(t *testing.T) {
 			[]string{"0.0.0.0:9092", "advertise an address"},
 		},
 		{"too small", []string{"--segment-bytes", "1"}, []string{"segment"}},
+		{"a small read cache", []string{"--read-cache-bytes", "10kB"}, []string{"read cache bytes 10000", "-1"}},
 		{"no folder", []string{"--data", "/proc/stela"}, []string{"/proc/stela"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -32,18 +32,23 @@ type serve struct {
 	settings    []string
 	segment     byteCount
 	tail        byteCount
+	readCache   byteCount
 	indexCache  byteCount
 	directIO    bool
 	heartbeat   time.Duration
 	diskHang    time.Duration
 	retainEvery time.Duration
-	logLevel    string
-	logFormat   string
-	profile     string
+	telling     telling
+}
+
+// telling is what a node says of itself.
+type telling struct {
+	level, format string // of the log
+	profile       string // a file, "" for none
 }
 
 func newServe(g *general) *cobra.Command {
-	c := &serve{general: g, segment: 64 << 20, tail: 32 << 20, indexCache: 16 << 20}
+	c := &serve{general: g, segment: 64 << 20, indexCache: 16 << 20}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node",
@@ -53,8 +58,8 @@ every node gets the same --peers and its own --node.
 
 A Kafka listener is [name://]host:port[,advertised-host:port]: where to listen,
 and what to tell clients when that differs. --kafka may be repeated. GOMEMLIMIT is
-respected; without it the memory is bounded by the sizes below and the requests
-in flight.
+respected, and a small one makes the defaults below smaller; without it the memory
+is bounded by the sizes below and the requests in flight.
 
 New topics that eventstore.topics matches keep streams, and so everything. Unless
 --broker-config says otherwise these are the topics of the order services (shop up).`,
@@ -76,27 +81,28 @@ New topics that eventstore.topics matches keep streams, and so everything. Unles
 	flags.BoolVar(&c.autoCreate, "auto-create", true, "make a topic when a client first names it")
 	flags.StringArrayVarP(&c.settings, "broker-config", "c", nil, "a default under Kafka's `name=value`, such as num.partitions=6; may be repeated")
 	flags.Var(&c.segment, "segment-bytes", "size of one log file")
-	flags.Var(&c.tail, "tail-bytes", "how much of the log's end is kept in memory for followers and consumers")
-	flags.BoolVar(&c.directIO, "direct-io", true, "write the log past the system's page cache, where the file system lets us")
+	flags.Var(&c.tail, "tail-bytes", "how much of the log's end is kept in memory for followers and consumers (default 32MiB, or an eighth of GOMEMLIMIT if that is less)")
+	flags.Var(&c.readCache, "read-cache-bytes", "memory for what consumers who are further behind read, and what is read ahead of them; -1 for none (default 128MiB, or an eighth of GOMEMLIMIT if that is less)")
+	flags.BoolVar(&c.directIO, "direct-io", true, "write the log, and read it for consumers who are behind, past the system's page cache, where the file system lets us")
 	flags.Var(&c.indexCache, "index-cache-bytes", "memory for the index's block cache")
 	flags.DurationVar(&c.heartbeat, "heartbeat", 0, "heartbeat and election timeout (default 500ms, 50ms for a single node)")
 	flags.DurationVar(&c.diskHang, "disk-hang", 2*time.Second, "a write or sync that takes longer ends the process")
 	flags.DurationVar(&c.retainEvery, "retention-check", time.Minute, "how often data beyond its retention is looked for")
-	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	flags.StringVar(&c.logFormat, "log-format", "text", "text or json")
-	flags.StringVar(&c.profile, "cpu-profile", "", "a `file` for a CPU profile of the whole run, to be read by 'go tool pprof'")
+	flags.StringVar(&c.telling.level, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&c.telling.format, "log-format", "text", "text or json")
+	flags.StringVar(&c.telling.profile, "cpu-profile", "", "a `file` for a CPU profile of the whole run, to be read by 'go tool pprof'")
 	return cmd
 }
 
 // config turns the flags into the server's configuration.
 func (c *serve) config() (server.Config, error) {
-	logger, err := command.NewLogger(c.Err, c.logLevel, c.logFormat)
+	logger, err := command.NewLogger(c.Err, c.telling.level, c.telling.format)
 	if err != nil {
 		return server.Config{}, err
 	}
 	config := server.Config{
 		Node: c.node, Data: c.data, HTTP: c.http, Cluster: c.raft, DataShards: c.dataShards, NoAutoCreate: !c.autoCreate,
-		SegmentBytes: int64(c.segment), TailBytes: int64(c.tail), IndexBytes: int64(c.indexCache), DirectIO: c.directIO,
+		SegmentBytes: int64(c.segment), TailBytes: int64(c.tail), ReadBytes: int64(c.readCache), IndexBytes: int64(c.indexCache), DirectIO: c.directIO,
 		Timing: server.Timing{Heartbeat: c.heartbeat, DiskHang: c.diskHang, Retention: c.retainEvery},
 		Logger: logger, Version: currentVersion().Version,
 		BrokerConfigs: map[string]string{},
@@ -156,7 +162,7 @@ func (c *serve) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stop, err := startProfile(c.profile)
+	stop, err := startProfile(c.telling.profile)
 	if err != nil {
 		return err
 	}

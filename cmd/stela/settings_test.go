@@ -56,6 +56,7 @@ broker-config:
   num.partitions: 6
   cleanup.policy: compact,delete
 segment-bytes: 128MiB
+read-cache-bytes: -1
 auto-create: false
 data-shards: 3
 `
@@ -63,7 +64,7 @@ data-shards: 3
 	if err != nil {
 		t.Fatal(err)
 	}
-	for flag, want := range map[string]string{"segment-bytes": "128MiB", "auto-create": "false", "data-shards": "3"} {
+	for flag, want := range map[string]string{"segment-bytes": "128MiB", "read-cache-bytes": "-1", "auto-create": "false", "data-shards": "3"} {
 		if got := cmd.Flag(flag).Value.String(); got != want {
 			t.Errorf("%s is %s, wanted %s", flag, got, want)
 		}

@@ -75,6 +75,9 @@ func NewPool(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes, source:
 // has them. It stays with the process as long as frames are in use: for pools that live as long as that.
 func NewMappedPool(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes, source: mapped()} }
 
+// Like returns a pool of its own whose memory is of the same kind.
+func (p *Pool) Like(keepBytes int64) *Pool { return &Pool{keepBytes: keepBytes, source: p.source} }
+
 // Bytes returns how many bytes the pool's slabs hold, in use or free.
 func (p *Pool) Bytes() int64 { return p.total.Load() }
 
@@ -113,6 +116,9 @@ func (p *Pool) get(n, start int) *Frame {
 	f.refs.Store(1)
 	return f
 }
+
+// MemoryOf returns how many bytes a frame of Get(n) holds in all.
+func MemoryOf(n int) int { return 1 << max(minClass, bits.Len(uint(n+Prefix-1))) }
 
 // Find returns the frame that tag was taken from, or nil when tag is not one of this pool's.
 // It adds no reference: the caller must know that somebody holds one.

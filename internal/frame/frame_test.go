@@ -132,6 +132,9 @@ func TestReferences(t *testing.T) {
 		if held := p.Bytes(); held > keep {
 			rt.Fatalf("%d bytes are kept, limit %d", held, keep)
 		}
+		if p.Trim(); p.Bytes() != 0 {
+			rt.Fatalf("%d bytes are kept after Trim", p.Bytes())
+		}
 	})
 }
 

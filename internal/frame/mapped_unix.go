@@ -42,7 +42,7 @@ func (m *mapping) get(size int, large bool) []byte {
 	}
 	mem, err := unix.Mmap(-1, 0, room, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil { // as when the runtime's own memory is refused, nothing can go on
-		panic(fmt.Sprintf("out of memory: map %d bytes: %v", room, err))
+		panic(fmt.Sprintf("BUG: more memory than there is: map %d bytes: %v", room, err))
 	}
 	if !large {
 		return mem

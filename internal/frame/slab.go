@@ -122,11 +122,35 @@ func (p *Pool) give(f *Frame) {
 		p.mu.Unlock()
 		return
 	}
+	mem := p.drop(s)
+	p.mu.Unlock()
+	p.source.giveBack(mem)
+}
+
+// drop takes a slab's memory from it, which is for the caller to give back. p.mu is held.
+func (p *Pool) drop(s *slab) []byte {
 	mem := s.mem
 	p.close(s)
 	s.mem, s.frames, s.free = nil, nil, nil
 	p.spare = append(p.spare, s.number)
+	p.total.Add(-int64(len(mem)))
+	return mem
+}
+
+// Trim gives back the memory of which nothing is in use.
+func (p *Pool) Trim() {
+	var unused [][]byte
+	p.mu.Lock()
+	for class := range p.open {
+		for i := len(p.open[class]) - 1; i >= 0; i-- { // close moves only those that were looked at
+			if s := p.open[class][i]; len(s.free) == len(s.frames) {
+				p.idle -= int64(len(s.mem))
+				unused = append(unused, p.drop(s))
+			}
+		}
+	}
 	p.mu.Unlock()
-	p.total.Add(-size)
-	p.source.giveBack(mem)
+	for _, mem := range unused {
+		p.source.giveBack(mem)
+	}
 }

@@ -103,7 +103,7 @@ func (c *Cluster) Boot(id int32) error {
 		Fatal: func(err error) { died <- err },
 	}
 	if c.tight {
-		config.Raft = server.Raft{SnapshotEntries: tightSnapshot, TrailingEntries: tightTrailing}
+		config.Timing.Raft = server.Raft{SnapshotEntries: tightSnapshot, TrailingEntries: tightTrailing}
 		config.Timing.Retention = tightRetention
 	}
 	node, err := server.New(config)

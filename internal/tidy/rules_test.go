@@ -53,7 +53,7 @@ var homes = map[string][]string{
 	"github.com/spf13/pflag":                  {"cmd"},
 	"go.yaml.in/yaml/v3":                      {"cmd"},
 	"github.com/google/uuid":                  {"client", "services", "cmd"},
-	"golang.org/x/sys":                        {"log", "cmd", "bench"},
+	"golang.org/x/sys":                        {"log", "cmd", "bench", "internal/frame"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
 	"github.com/nats-io/nats.go":              {"bench/peers"},
 	"github.com/jackc/pgx/v5":                 {"bench/peers"},

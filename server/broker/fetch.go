@@ -11,8 +11,16 @@ import (
 	"github.com/stela-db/stela/log/record"
 )
 
-// fetchRuns is how many runs are looked up in the index at once.
-const fetchRuns = 16
+const (
+	// fetchRuns is how many runs are looked up in the index at once.
+	fetchRuns = 16
+	// fetchSpan is over how many bytes of the log a fetch of several partitions goes in each of them, if it finds
+	// fetchLeast bytes there. All partitions lie in the same log, side by side: if the first of many were read as far as an
+	// answer may be large, what lies beside would have left the memory before it is the others' turn. It is half of what an
+	// answer may hold (the fronts allow 16 MiB), so that all get their turn and stay side by side.
+	fetchSpan  = 8 << 20
+	fetchLeast = 16 << 10
+)
 
 // Fetch reads batches, waiting as the request says or until ctx ends. The result is never nil.
 //
@@ -103,7 +111,7 @@ func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *Fetc
 	if result == nil {
 		result = &FetchResult{Partitions: make([]FetchedPartition, len(request.Partitions))}
 	}
-	f := fetch{broker: b, result: result, left: request.MaxBytes}
+	f := fetch{broker: b, result: result, left: request.MaxBytes, several: len(request.Partitions) > 1}
 	failed := false
 	f.memory = request.Memory
 	for i := range request.Partitions {
@@ -122,8 +130,10 @@ type fetch struct {
 	memory FetchMemory
 	left   int  // of MaxBytes
 	full   bool // there is more than the limits allow
-	bytes  int
-	runs   []index.Run
+
+	several bool // there are partitions beside this one
+	bytes   int
+	runs    []index.Run
 }
 
 // take asks for the memory that a run takes: a small one holds a frame, too.
@@ -177,6 +187,7 @@ func recentFrom(recent []index.Run, offset record.Offset, dst []index.Run) []ind
 func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offset, got *FetchedPartition) error {
 	room := min(asked.MaxBytes, f.left)
 	offset := asked.Offset
+	first := record.Position(0) // of the runs
 	for at := 0; offset < next; at++ {
 		if at == len(f.runs) {
 			var err error
@@ -187,12 +198,15 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 				return fmt.Errorf("partition %d: the index has nothing at offset %d, the end is at %d: %w", p.id, offset, next, ErrStorage)
 			}
 		}
-		if room <= 0 && f.bytes > 0 || !f.take(&f.runs[at]) {
+		run := &f.runs[at]
+		if first == 0 {
+			first = run.Position
+		}
+		if room <= 0 && f.bytes > 0 || f.far(first, run.Position, got) || !f.take(run) {
 			f.full = true
 			return nil
 		}
-		run := &f.runs[at]
-		stored, held, err := p.shard.read(run)
+		stored, held, err := p.shard.readOn(run)
 		if err != nil {
 			return f.failed(p, asked, got, err)
 		}
@@ -213,6 +227,11 @@ func (f *fetch) read(p *partitionState, asked *FetchPartition, next record.Offse
 		offset = run.Last + 1
 	}
 	return nil
+}
+
+// far reports whether what lies at a position is left to the next fetch.
+func (f *fetch) far(first, at record.Position, got *FetchedPartition) bool {
+	return f.several && f.broker.config.Log.Apart(first, at) > fetchSpan && got.Bytes() >= fetchLeast
 }
 
 // failed decides what an error means for a partition's answer: nothing when it holds batches already, since the next
@@ -262,6 +281,17 @@ func cut(stored []byte, offset record.Offset, room int, first bool) (taken []byt
 // read returns a run's batches as they are stored. The caller releases the frame, which is nil with an error.
 func (s *shard) read(run *index.Run) ([]byte, *frame.Frame, error) {
 	b, f, err := s.broker.config.Log.Shard(s.id).Read(run.Index, run.Position, run.Start, run.Bytes)
+	return s.told(run, b, f, err)
+}
+
+// readOn is read for a consumer, who goes on to the runs that follow.
+func (s *shard) readOn(run *index.Run) ([]byte, *frame.Frame, error) {
+	b, f, err := s.broker.config.Log.Shard(s.id).ReadOn(run.Index, run.Position, run.Start, run.Bytes)
+	return s.told(run, b, f, err)
+}
+
+// told has a failed read of a run in the node's log.
+func (s *shard) told(run *index.Run, b []byte, f *frame.Frame, err error) ([]byte, *frame.Frame, error) {
 	if err != nil {
 		s.broker.logger.Error("stored batches cannot be read", "shard", s.id, "partition", run.Partition, "offset", run.First, "error", err)
 		return nil, nil, fmt.Errorf("read offsets %d to %d: %w: %w", run.First, run.Last, ErrStorage, err)

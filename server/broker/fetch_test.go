@@ -209,8 +209,51 @@ func TestFetchFromDisk(t *testing.T) {
 		if got := n.read(p, 0); !slices.Equal(got, want) {
 			t.Errorf("%d records, want %d", len(got), len(want))
 		}
-		if n.log.Stats().DiskReads == 0 {
-			t.Error("nothing was read from disk")
+		if stats := n.log.Stats(); stats.Extents.Hits == 0 || stats.DiskReads != 0 {
+			t.Errorf("%d reads of single entries, and %+v", stats.DiskReads, stats.Extents)
+		}
+	})
+}
+
+// TestFetchSpan: a fetch of several partitions does not go through the whole log for the first of them, but one of a single
+// partition does, and so does one that finds next to nothing.
+func TestFetchSpan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 1, nil)
+		c.create("t", 4)
+		n := c.leader("t", 0)
+		large, small, other, beside := n.partition("t", 0), n.partition("t", 1), n.partition("t", 2), n.partition("t", 3)
+		for range 2 {
+			n.mustProduce(large, testBatch{values: []string{strings.Repeat("v", fetchLeast)}})
+			n.mustProduce(small, testBatch{values: []string{"v"}})
+			n.fill(other, fetchSpan)
+		}
+		for _, test := range []struct {
+			partitions []*Partition
+			batches    []int
+		}{
+			{[]*Partition{large}, []int{2}},
+			{[]*Partition{large, small, beside}, []int{1, 2, 0}},
+			{[]*Partition{small, large}, []int{2, 1}},
+		} {
+			request := &FetchRequest{MaxWait: time.Hour, MinBytes: 10 * fetchLeast, MaxBytes: 1 << 20}
+			if len(test.partitions) == 1 {
+				request.MaxWait = 0
+			}
+			for _, p := range test.partitions {
+				request.Partitions = append(request.Partitions, FetchPartition{Partition: p, MaxBytes: 1 << 20, LeaderEpoch: -1})
+			}
+			began := time.Now()
+			result := n.Fetch(context.Background(), request)
+			for i, want := range test.batches {
+				if got := len(result.Partitions[i].Batches); got != want || result.Partitions[i].Err != nil {
+					t.Errorf("partition %d of %d: %d batches, wanted %d, %v", i, len(test.batches), got, want, result.Partitions[i].Err)
+				}
+			}
+			result.Release()
+			if waited := time.Since(began); waited != 0 {
+				t.Errorf("it waited %s for what is there", waited)
+			}
 		}
 	})
 }

@@ -225,7 +225,7 @@ func (r *Reader) Read(ctx context.Context, span Span, visit func(record.Batch) e
 }
 
 func (r *Reader) visitRun(shard record.Shard, run index.Run, visit func(record.Batch) error) error {
-	b, pinned, err := r.log.Shard(shard).Read(run.Index, run.Position, run.Start, run.Bytes)
+	b, pinned, err := r.log.Shard(shard).ReadOn(run.Index, run.Position, run.Start, run.Bytes)
 	if err != nil {
 		return err
 	}
