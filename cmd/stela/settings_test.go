@@ -129,7 +129,7 @@ func TestShopTopicsKeepStreams(t *testing.T) {
 		"ledger": {name + "=ledger"},
 		"":       {name + "="},
 	} {
-		c := &serve{general: &general{terminal: &terminal{}}, settings: settings, data: t.TempDir(), node: 1, dataShards: 1, logLevel: "info", logFormat: "text"}
+		c := &serve{general: &general{terminal: &terminal{}}, settings: settings, data: t.TempDir(), node: 1, dataShards: 1, telling: telling{level: "info", format: "text"}}
 		config, err := c.config()
 		if err != nil || config.BrokerConfigs[name] != want {
 			t.Errorf("%q: %q, %v", settings, config.BrokerConfigs[name], err)
