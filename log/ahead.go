@@ -15,7 +15,7 @@ const (
 	// extentBytes is how much of a segment is read at once; a frame for it takes 1 MiB.
 	extentBytes = 1<<20 - frame.Prefix
 	// extentsAhead is how many extents are read before they are asked for.
-	extentsAhead = 4
+	extentsAhead = 12
 	// aheadIdle is after how long without a reader all extents are dropped.
 	aheadIdle = 10 * time.Second
 	// aheadLookups is how often a reader looks again after it waited for what another one loads.

@@ -114,9 +114,11 @@ func fetchNow(b *Broker, request *FetchRequest, into *FetchResult) (result *Fetc
 	f := fetch{broker: b, result: result, left: request.MaxBytes, several: len(request.Partitions) > 1}
 	failed := false
 	f.memory = request.Memory
+	places := f.survey(request)
 	for i := range request.Partitions {
 		asked, got := &request.Partitions[i], &result.Partitions[i]
 		*got = FetchedPartition{HighWatermark: -1, LogStartOffset: -1}
+		f.ahead = places != nil && f.isAhead(places[i])
 		f.partition(asked, got)
 		failed = failed || got.Err != nil
 	}
@@ -131,7 +133,9 @@ type fetch struct {
 	left   int  // of MaxBytes
 	full   bool // there is more than the limits allow
 
-	several bool // there are partitions beside this one
+	several bool            // there are partitions beside this one
+	oldest  record.Position // where the partition that is furthest behind goes on
+	ahead   bool            // the present partition is ahead of that one, which comes first
 	bytes   int
 	runs    []index.Run
 }
@@ -168,9 +172,56 @@ func (f *fetch) partition(asked *FetchPartition, got *FetchedPartition) {
 	switch {
 	case asked.Offset < start || asked.Offset > next:
 		got.Err = offsetRange(asked.Offset, start, next)
+	case asked.Offset < next && f.ahead:
+		f.full = true
 	case asked.Offset < next:
 		got.Err = f.read(p, asked, next, got)
 	}
+}
+
+const (
+	// A partition that goes on aheadFrom to aheadTo bytes of the log beyond the one that is furthest behind waits for that. The
+	// partitions of a topic drift apart when all are given the same share of each answer, and then each has the log read
+	// for itself. One that is further away began elsewhere: its reader has reasons.
+	aheadFrom = 16 << 20
+	aheadTo   = 96 << 20
+)
+
+// survey finds out where the partitions of a request go on that are behind the newest runs; 0 for others, nil when there is no need.
+func (f *fetch) survey(request *FetchRequest) []record.Position {
+	if !f.several {
+		return nil
+	}
+	var places []record.Position
+	for i := range request.Partitions {
+		p, offset := request.Partitions[i].Partition.state, request.Partitions[i].Offset
+		p.mu.Lock()
+		behind := p.loaded && offset >= p.row.start && len(p.recent) > 0 && offset < p.recent[0].First
+		p.mu.Unlock()
+		if !behind {
+			continue
+		}
+		runs, err := f.broker.config.Index.Runs(p.id, offset, 1, f.runs[:0])
+		if f.runs = runs; err != nil || len(runs) == 0 {
+			continue // read finds it out, too
+		}
+		if places == nil {
+			places = make([]record.Position, len(request.Partitions))
+		}
+		places[i] = runs[0].Position
+		if f.oldest == 0 || runs[0].Position < f.oldest {
+			f.oldest = runs[0].Position
+		}
+	}
+	return places
+}
+
+func (f *fetch) isAhead(place record.Position) bool {
+	if place == 0 {
+		return false
+	}
+	apart := f.broker.config.Log.Apart(f.oldest, place)
+	return apart > aheadFrom && apart <= aheadTo
 }
 
 // recentFrom appends the recent runs from the one that contains offset on; none when that one is not recent.
