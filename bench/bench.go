@@ -90,7 +90,7 @@ func Run(ctx context.Context, settings Settings) error {
 		if ownCluster(config.Kind) {
 			b.closeShared() // Their memory and threads would be in the picture.
 		}
-		for pair := 1; pair <= b.Pairs; pair++ {
+		for pair := 1; pair <= config.turns(b.Pairs); pair++ {
 			for _, peer := range b.Peers {
 				if err := b.turn(ctx, &run{bench: b, config: config, peer: peer, pair: pair}); err != nil {
 					return err
@@ -174,9 +174,22 @@ func (b *bench) reasonAgainst(r *run) string {
 		return notItsWork
 	case r.peer.System != nil && r.config.Kind == KindAppend && r.peer.System.Name() != systemStela:
 		return notItsWork
+	case len(r.peer.TopicConfigs) > 0 && (ownCluster(r.config.Kind) || r.config.Kind == KindCatchUp):
+		return sameProcesses
+	case len(r.peer.TopicConfigs) > 0 && r.config.Partitions >= manyPartitions:
+		return takesTooLong
 	}
 	return ""
 }
+
+const (
+	// sameProcesses is why a peer that differs in its topics' configs is missing where these make no difference.
+	sameProcesses = "the same processes as without its topics' settings"
+	// takesTooLong is why it is missing where each partition syncs for itself.
+	takesTooLong = "left out: with a sync for each of so many partitions a turn takes many minutes"
+	// manyPartitions is how many those are.
+	manyPartitions = 5000
+)
 
 // notItsWork is why most peers are missing from some tables.
 const notItsWork = "does not do this"

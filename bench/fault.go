@@ -107,7 +107,7 @@ func (r *run) fault(ctx context.Context) error {
 			}
 		})
 	}
-	for range r.config.Trials {
+	for range r.config.trials(r.peer.System.Name()) {
 		for _, fault := range []string{partKill, partStop} {
 			if err := t.once(ctx, fault); err != nil {
 				return fmt.Errorf("%s a leader: %w", fault, err)
@@ -216,7 +216,7 @@ func (t *trial) heardSince(ctx context.Context, since time.Time) error {
 	}
 }
 
-// recovery measures a restart after all nodes were killed with data on disk.
+// recovery measures restarts after all nodes were killed with data on disk.
 func (r *run) recovery(ctx context.Context) error {
 	if err := r.checkSpace(r.config); err != nil {
 		return err
@@ -230,14 +230,20 @@ func (r *run) recovery(ctx context.Context) error {
 	if err := r.fill(ctx, h, topic); err != nil {
 		return err
 	}
-	r.tell("kill all", 0)
-	h.Kill()
-	if err := h.Start(h.log); err != nil {
-		return err
+	for range max(r.config.Trials, 1) {
+		r.tell("kill all", 0)
+		h.Kill()
+		if err := h.Start(h.log); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := nextAck(ctx, h.Cluster, topic); err != nil {
+			return err
+		}
+		err := r.report(finding{began: began, config: r.config, figures: Figures{FigureReady: time.Since(began).Seconds()}})
+		if err != nil {
+			return err
+		}
 	}
-	began := time.Now()
-	if err := nextAck(ctx, h.Cluster, topic); err != nil {
-		return err
-	}
-	return r.report(finding{began: began, config: r.config, figures: Figures{FigureReady: time.Since(began).Seconds()}})
+	return nil
 }

@@ -51,7 +51,7 @@ func (r *run) run(ctx context.Context) error {
 func (r *run) tell(phase string, done float64) {
 	if r.Progress != nil {
 		r.Progress(Progress{
-			Workload: r.config.ID, Peer: r.peer.Name, Pair: r.pair, Pairs: r.Pairs, Phase: phase, Done: min(done, 1),
+			Workload: r.config.ID, Peer: r.peer.Name, Pair: r.pair, Pairs: r.config.turns(r.Pairs), Phase: phase, Done: min(done, 1),
 		})
 	}
 }
@@ -183,12 +183,16 @@ func (r *run) settle(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// spareBytes is what must be free on the disk beyond what a run writes.
-const spareBytes = 4e9
+const (
+	// spareBytes is what must be free on the disk beyond what a run writes.
+	spareBytes = 4e9
+	// roomFactor is how much more room than the records a copy of them may take.
+	roomFactor = 1.05
+)
 
 // checkSpace refuses a run that would fill the disk.
 func (r *run) checkSpace(config Config) error {
-	needed := float64(config.Nodes+1)*float64((config.Records+config.Warm)*int64(config.RecordBytes)+config.DataBytes) + spareBytes
+	needed := roomFactor*float64(config.Nodes)*float64((config.Records+config.Warm)*int64(config.RecordBytes)+config.DataBytes) + spareBytes
 	if free := freeBytes(r.Data); free > 0 && float64(free) < needed {
 		return fmt.Errorf("%s has %.1f GB free and %s needs %.1f; give another folder with --data", r.Data, float64(free)/gigabyte, config.ID, needed/gigabyte)
 	}

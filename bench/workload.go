@@ -35,7 +35,9 @@ type Config struct {
 	Rate        int           `json:"rate,omitempty"`        // records a second, on a fixed schedule; 0: as fast as it goes
 	Limit       time.Duration `json:"limit_ns,omitempty"`    // no record is sent after so long
 	Clients     int           `json:"clients,omitempty"`     // that append at once
-	Trials      int           `json:"trials,omitempty"`      // of one fault, in one run
+	Trials      int           `json:"trials,omitempty"`      // of one fault, or one restart, in one run
+	PeerTrials  int           `json:"peer_trials,omitempty"` // the same for all but ours, which take ten times as long; 0: as many
+	Pairs       int           `json:"pairs,omitempty"`       // turns of each peer, at most; 0: as many as were asked for
 	DataBytes   int64         `json:"data_bytes,omitempty"`  // in the log before what is measured
 
 	sized bool // DataBytes was asked for: Quick leaves it
@@ -61,23 +63,23 @@ func Workloads() []Config {
 		},
 		{
 			ID: "B3", Title: "no linger, 64 outstanding, 1 KB", Kind: KindProduce, Nodes: 3, Partitions: 12,
-			Records: 400_000, Warm: 40_000, RecordBytes: kilobyteRecord, Outstanding: 64, Limit: limit,
+			Records: 150_000, Warm: 20_000, RecordBytes: kilobyteRecord, Outstanding: 64, Limit: limit,
 		},
 		{
 			ID: "B4", Title: "one in flight, 1 KB", Kind: KindProduce, Nodes: 3, Partitions: 12,
-			Records: 20_000, Warm: 1_000, RecordBytes: kilobyteRecord, Outstanding: 1, Limit: limit,
+			Records: 10_000, Warm: 1_000, RecordBytes: kilobyteRecord, Outstanding: 1, Limit: limit,
 		},
 		{
 			ID: "B5", Title: "open loop at 20 MB/s, linger 5 ms", Kind: KindProduce, Nodes: 3, Partitions: 12,
-			Records: 600_000, Warm: 40_000, RecordBytes: 1000, Linger: 5 * time.Millisecond, Rate: 20_000,
+			Records: 240_000, Warm: 40_000, RecordBytes: 1000, Linger: 5 * time.Millisecond, Rate: 20_000,
 		},
 		{
 			ID: "B6", Title: "10 k keys over 100 partitions", Kind: KindProduce, Nodes: 3, Partitions: 100,
-			Records: 1_500_000, Warm: 200_000, RecordBytes: kilobyteRecord, Keys: 10_000, Linger: 5 * time.Millisecond, Limit: limit,
+			Records: 1_000_000, Warm: 200_000, RecordBytes: kilobyteRecord, Keys: 10_000, Linger: 5 * time.Millisecond, Limit: limit,
 		},
 		{
 			ID: "B12", Title: "catch-up read of 4 GB: memory, disk, beside a producer", Kind: KindCatchUp, Nodes: 3, Partitions: 12,
-			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, Rate: 20_000, DataBytes: 4e9,
+			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, Rate: 20_000, DataBytes: 4e9, Pairs: 3,
 		},
 		{
 			ID: "B13", Title: "conditional appends, 64 clients, 100 k streams", Kind: KindAppend, Nodes: 3, Partitions: 12,
@@ -85,21 +87,21 @@ func Workloads() []Config {
 		},
 		{
 			ID: "B7", Title: "100 k keys over 1,000 partitions", Kind: KindProduce, Nodes: 3, Partitions: 1000,
-			Records: 1_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 2,
+			Records: 1_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 3,
 		},
 		{
 			ID: "B7w", Title: "100 k keys over 5,000 partitions", Kind: KindProduce, Nodes: 3, Partitions: 5000,
-			Records: 1_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 2,
+			Records: 1_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 2,
 		},
 		{
 			ID: "B8", Title: "memory: idle, after B1, 5,000 loaded partitions", Kind: KindMemory, Nodes: 3, Partitions: 5000,
-			Records: 2_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 2,
+			Records: 2_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 2,
 		},
 		{ID: "B9", Title: "start to first acknowledgement, one node and three", Kind: KindStart, Nodes: 3, Partitions: 1, Trials: 1},
-		{ID: "B10", Title: "kill -9 and SIGSTOP of a leader", Kind: KindFault, Nodes: 3, Partitions: 12, Trials: 4},
+		{ID: "B10", Title: "kill -9 and SIGSTOP of a leader", Kind: KindFault, Nodes: 3, Partitions: 12, Trials: 10, PeerTrials: 1, Pairs: 2},
 		{
 			ID: "B11", Title: "all killed with much on disk, start to first acknowledgement", Kind: KindRecovery, Nodes: 3, Partitions: 12,
-			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, DataBytes: 20e9,
+			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, DataBytes: 20e9, Trials: 5, Pairs: 1,
 		},
 		{ID: "B14", Title: "counts that noise cannot touch; runs in make test", Kind: KindElsewhere},
 	}
@@ -133,6 +135,22 @@ func WorkloadsNamed(ids []string) ([]Config, error) {
 
 // quickShare is what a quick run does of a workload: enough to see that it works.
 const quickShare = 10
+
+// turns returns how many turns each peer gets when so many were asked for.
+func (c Config) turns(pairs int) int {
+	if c.Pairs > 0 {
+		return min(c.Pairs, pairs)
+	}
+	return pairs
+}
+
+// trials returns how many trials a run of a system has.
+func (c Config) trials(system string) int {
+	if c.PeerTrials > 0 && system != systemStela {
+		return c.PeerTrials
+	}
+	return c.Trials
+}
 
 // Quick returns the workload cut down to seconds. Its figures are no figures.
 func (c Config) Quick() Config {
