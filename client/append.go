@@ -43,7 +43,7 @@ type streamTopic struct {
 func (d *quickDoor) append(ctx context.Context, s *Stream, expected Expected, events []Event) (at Appended, conflict *ConflictError, told bool) {
 	batch, err := encodeBatch(s.key, events, time.Now())
 	if err != nil || len(batch) > quickBytes {
-		return at, nil, false // HTTP says what is wrong
+		return at, nil, false //nolint:nilerr // HTTP says what is wrong
 	}
 	topic := d.route(ctx, s.topic)
 	if topic == nil {
@@ -62,6 +62,7 @@ func (d *quickDoor) append(ctx context.Context, s *Stream, expected Expected, ev
 		conflict := &ConflictError{Topic: s.topic, Key: s.key, Expected: expected, Actual: place.version}
 		d.addUnseen(ctx, s, conflict)
 		return at, conflict, true
+	case verdictOpen:
 	}
 	return at, nil, false
 }

@@ -1,5 +1,7 @@
 package frame
 
+import "slices"
+
 const (
 	// Frames of largeClass and above are cut from slabs of their own kind, see source.
 	largeClass = 16 // 64 KiB
@@ -142,8 +144,8 @@ func (p *Pool) Trim() {
 	var unused [][]byte
 	p.mu.Lock()
 	for class := range p.open {
-		for i := len(p.open[class]) - 1; i >= 0; i-- { // close moves only those that were looked at
-			if s := p.open[class][i]; len(s.free) == len(s.frames) {
+		for _, s := range slices.Backward(p.open[class]) { // drop moves only those that were looked at
+			if len(s.free) == len(s.frames) {
 				p.idle -= int64(len(s.mem))
 				unused = append(unused, p.drop(s))
 			}

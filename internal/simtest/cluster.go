@@ -40,7 +40,7 @@ type Cluster struct {
 }
 
 const (
-	// Of a tight cluster:
+	// What a tight cluster has.
 	tightSnapshot  = 50
 	tightTrailing  = 10
 	tightRetention = 5 * time.Second

@@ -66,8 +66,10 @@ func (s *Snapshot) Export(shard record.Shard, w io.Writer) error {
 		prefix []byte
 		visit  func(key, value []byte) error
 	}{
-		{[]byte{kindApplied, byte(shard)}, row}, {[]byte{kindState, byte(shard)}, row},
-		{[]byte{kindOwner, byte(shard)}, ownedRow}, {[]byte{kindEpoch}, epochRow}, // one pass: partitions are many
+		{[]byte{kindApplied, byte(shard)}, row},
+		{[]byte{kindState, byte(shard)}, row},
+		{[]byte{kindOwner, byte(shard)}, ownedRow},
+		{[]byte{kindEpoch}, epochRow}, // one pass: partitions are many
 	} {
 		if err := eachOf(s.view, part.prefix, part.visit); err != nil {
 			return fmt.Errorf("export shard %d: %w", shard, err)

@@ -71,7 +71,7 @@ func (x *Index) send(l *layer) error {
 
 func (x *Index) put(l *layer) error {
 	rows := x.db.NewBatch()
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // it frees memory
 	err := l.write(rows)
 	if err == nil {
 		err = rows.Commit(pebble.NoSync)
@@ -150,7 +150,7 @@ func (x *Index) direct(b *Batch) error {
 		return err
 	}
 	rows := x.db.NewBatch()
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // it frees memory
 	var err error
 	for _, c := range b.changes {
 		key, value := b.bytes[c.key:c.value], b.bytes[c.value:c.end]

@@ -201,7 +201,8 @@ func FuzzFetch(f *testing.F) {
 func TestFetchMemory(t *testing.T) {
 	b := newBudget(1000)
 	m := &fetchMemory{budget: b, total: 1000}
-	if !m.Take(300) || !m.Take(300) || b.left != 400 {
+	first, second := m.Take(300), m.Take(300)
+	if !first || !second || b.left != 400 {
 		t.Errorf("%d bytes are left of 1000 less twice 300", b.left)
 	}
 	if m.Take(500) || m.short != 500 || b.left != 400 {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -83,7 +84,7 @@ func TestRequestsAreAsLargeAsTheyNeed(t *testing.T) {
 	for _, in := range []kmsg.Request{heartbeat, fetched} {
 		body := in.AppendTo(nil)
 		for extra, want := range map[int]bool{maxTrailing: true, maxTrailing + 1: false} {
-			longer := append(body[:len(body):len(body)], make([]byte, extra)...)
+			longer := append(slices.Clip(body), make([]byte, extra)...)
 			var err error
 			if in == kmsg.Request(fetched) {
 				r, _ := heldRequest(t, 11, int64(len(longer)))

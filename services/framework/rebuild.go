@@ -281,7 +281,7 @@ func besides(err, known error) error {
 	if err == known { //nolint:errorlint // it is one of the parts, not what they wrap
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // likewise
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return err
 	}

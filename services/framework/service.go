@@ -172,14 +172,14 @@ func EnsureTopics(ctx context.Context, log *client.Client, topics []client.Topic
 	for {
 		err := log.CreateTopics(ctx, topics...)
 		if err == nil || ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // whoever ended ctx knows
 		}
 		if _, plain := errors.AsType[*client.PlainTopicError](err); plain {
 			return err
 		}
 		logger.Warn("topics cannot be created yet", "err", err)
 		if sleep(ctx, 4*retryPause) != nil {
-			return nil
+			return nil //nolint:nilerr // likewise
 		}
 	}
 }
