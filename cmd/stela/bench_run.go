@@ -24,6 +24,8 @@ const benchPort = 23000
 const (
 	// drawEvery is how often the progress line is drawn.
 	drawEvery = 200 * time.Millisecond
+	// tellEvery is the same where it is not a terminal.
+	tellEvery = 30 * time.Second
 	// clientGC is by how many percent the client's memory may grow before it is collected.
 	clientGC = 400
 )
@@ -136,9 +138,15 @@ func commitOf(ctx context.Context, info versionInfo) string {
 	return strings.TrimSpace(string(out))
 }
 
-// progress draws one line over the last one.
+// progress draws one line over the last one. Where nobody looks, in a file or a pipe, a line now and then says what runs.
 func (c *benchRun) progress(p bench.Progress) {
-	if time.Since(c.drawn) < drawEvery {
+	file, ok := c.Err.(*os.File)
+	live := ok && isTerminal(file)
+	every := drawEvery
+	if !live {
+		every = tellEvery
+	}
+	if time.Since(c.drawn) < every {
 		return
 	}
 	text := fmt.Sprintf("%s %s %d/%d: %s", p.Workload, p.Peer, p.Pair, p.Pairs, p.Phase)
@@ -146,8 +154,13 @@ func (c *benchRun) progress(p bench.Progress) {
 		text += fmt.Sprintf(" %.0f %%", 100*p.Done)
 	}
 	c.clear()
+	c.drawn = time.Now()
+	if !live {
+		fmt.Fprintln(c.Err, text)
+		return
+	}
 	fmt.Fprint(c.Err, text)
-	c.drawn, c.columns = time.Now(), len(text)
+	c.columns = len(text)
 }
 
 // clear removes the progress line.
