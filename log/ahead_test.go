@@ -433,7 +433,7 @@ func TestExtentsAreDurable(t *testing.T) {
 func TestIdleExtentsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := open(t, testConfig(vfs.NewMem()))
-		runs := behind(t, l, 100, 3000)
+		runs := behind(t, l, 400, 3000)
 		for range 10 {
 			runs[0].want(t)
 			time.Sleep(aheadIdle / 2)

@@ -215,8 +215,8 @@ func TestPipelineEndsAfterRefusal(t *testing.T) {
 				failed++
 			}
 		}
-		if failed < 80 {
-			t.Errorf("only %d of 100 appends failed", failed)
+		if most := 5 + windowLength; 100-failed > most { // five are taken, and a window may be under way when the sixth is not
+			t.Errorf("%d of 100 appends did not fail, at most %d could", 100-failed, most)
 		}
 		if from.Match(testPeer(2).ServerID()) != 5 {
 			t.Errorf("match %d", from.Match(testPeer(2).ServerID()))
