@@ -79,7 +79,7 @@ func Workloads() []Config {
 		},
 		{
 			ID: "B12", Title: "catch-up read of 4 GB: memory, disk, beside a producer", Kind: KindCatchUp, Nodes: 3, Partitions: 12,
-			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, Rate: 20_000, DataBytes: 4e9, Pairs: 3,
+			RecordBytes: kilobyteRecord, Linger: 5 * time.Millisecond, Rate: 20_000, DataBytes: 4e9, Pairs: 2,
 		},
 		{
 			ID: "B13", Title: "conditional appends, 64 clients, 100 k streams", Kind: KindAppend, Nodes: 3, Partitions: 12,
@@ -87,7 +87,7 @@ func Workloads() []Config {
 		},
 		{
 			ID: "B7", Title: "100 k keys over 1,000 partitions", Kind: KindProduce, Nodes: 3, Partitions: 1000,
-			Records: 1_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 3,
+			Records: 1_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 2,
 		},
 		{
 			ID: "B7w", Title: "100 k keys over 5,000 partitions", Kind: KindProduce, Nodes: 3, Partitions: 5000,
@@ -95,7 +95,7 @@ func Workloads() []Config {
 		},
 		{
 			ID: "B8", Title: "memory: idle, after B1, 5,000 loaded partitions", Kind: KindMemory, Nodes: 3, Partitions: 5000,
-			Records: 2_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 2,
+			Records: 2_000_000, RecordBytes: kilobyteRecord, Keys: 100_000, Linger: 5 * time.Millisecond, Limit: limit / 3, Pairs: 1,
 		},
 		{ID: "B9", Title: "start to first acknowledgement, one node and three", Kind: KindStart, Nodes: 3, Partitions: 1, Trials: 1},
 		{ID: "B10", Title: "kill -9 and SIGSTOP of a leader", Kind: KindFault, Nodes: 3, Partitions: 12, Trials: 10, PeerTrials: 1, Pairs: 2},
