@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -116,9 +117,15 @@ func TestWaitForTheFirstEvent(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	read := make(chan error, 1)
+	read, sent := make(chan error, 1), make(chan struct{}, 1)
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) {
+		select {
+		case sent <- struct{}{}:
+		default: // asked again
+		}
+	}})
 	go func() {
-		events, head, err := stream.Read(ctx, client.ReadRequest{MinVersion: new(int64(0))})
+		events, head, err := stream.Read(traced, client.ReadRequest{MinVersion: new(int64(0))})
 		if err == nil && (head != 0 || len(events) != 1) {
 			err = fmt.Errorf("%d events, head %d", len(events), head)
 		}
@@ -127,7 +134,7 @@ func TestWaitForTheFirstEvent(t *testing.T) {
 	select {
 	case err := <-read:
 		t.Fatalf("it did not wait: %v", err)
-	case <-time.After(100 * time.Millisecond):
+	case <-sent:
 	}
 	if _, err := stream.Append(ctx, client.ExpectNone, client.Event{ID: "i", Type: "t", Source: "s", Data: []byte(`1`)}); err != nil {
 		t.Fatal(err)
