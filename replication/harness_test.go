@@ -21,6 +21,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/stela-db/stela/internal/directdisk"
 	"github.com/stela-db/stela/internal/frame"
 	"github.com/stela-db/stela/internal/network"
 	"github.com/stela-db/stela/log"
@@ -367,7 +368,7 @@ func (n *testNode) tryStart() error {
 		fs = n.cluster.wrap(n.number, fs)
 	}
 	if n.cluster.direct {
-		fs = &directDisk{FS: fs}
+		fs = &directdisk.Disk{FS: fs}
 	}
 	logger := testLogger(n.number)
 	identity, err := OpenIdentity(fs, "data", n.number)

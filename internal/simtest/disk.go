@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/stela-db/stela/internal/directdisk"
 )
 
 var (
@@ -50,7 +52,7 @@ func (d *Disk) Boot() vfs.FS {
 	d.boot = b
 	fs := errorfs.Wrap(d.mem, errorfs.InjectorFunc(b.inject))
 	if d.direct {
-		return &directDisk{FS: fs}
+		return &directdisk.Disk{FS: fs}
 	}
 	return fs
 }

@@ -1,4 +1,10 @@
-package simtest
+// Package directdisk is a disk for tests that takes many buffers in one call, and past the page cache
+// only what is aligned to sectors, as O_DIRECT does (open(2)).
+//
+// It knows nothing of segments or of what is written, and passes it all to the file system below, so
+// what is durable and what fails is that one's. A misaligned write fails and writes nothing of the
+// buffer in question. A file is for one writer at a time.
+package directdisk
 
 import (
 	"errors"
@@ -15,25 +21,25 @@ const sectorBytes = 512
 
 var errMisaligned = errors.New("misaligned write past the page cache")
 
-// directDisk is a disk that takes many buffers in one call, past the page cache only what is aligned to sectors.
-type directDisk struct{ vfs.FS }
+// Disk is the file system FS with such files.
+type Disk struct{ vfs.FS }
 
 // Vector implements log.VectorFS.
-func (d *directDisk) Vector(file vfs.File) log.VectorFile { return &directFile{File: file} }
+func (d *Disk) Vector(f vfs.File) log.VectorFile { return &file{File: f} }
 
-type directFile struct {
+type file struct {
 	vfs.File
 	direct bool
 }
 
 // SetDirect implements log.VectorFile.
-func (f *directFile) SetDirect(on bool) (int, error) {
+func (f *file) SetDirect(on bool) (int, error) {
 	f.direct = on
 	return sectorBytes, nil
 }
 
 // WriteVector implements log.VectorFile.
-func (f *directFile) WriteVector(buffers [][]byte, offset int64) error {
+func (f *file) WriteVector(buffers [][]byte, offset int64) error {
 	for i, b := range buffers {
 		if f.direct && (offset%sectorBytes != 0 || len(b) == 0 || len(b)%sectorBytes != 0 || reflect.ValueOf(b).Pointer()%sectorBytes != 0) {
 			return fmt.Errorf("buffer %d of %d bytes for offset %d: %w", i, len(b), offset, errMisaligned)
